@@ -1,0 +1,56 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Both do their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow check format protos bench sandbox setup setup-dev clean
+
+demo: setup sandbox
+	$(BIN)/trustspace demo
+
+test: setup-dev sandbox
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup-dev sandbox
+	$(BIN)/python -m pytest -m slow
+
+check: setup-dev
+	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check src tests benchmarks tools
+	$(BIN)/mypy
+	$(BIN)/python tools/protos.py --check
+
+format: setup-dev
+	$(BIN)/ruff format src tests benchmarks tools
+	$(BIN)/ruff check --fix src tests benchmarks tools
+
+protos: setup-dev
+	$(BIN)/python tools/protos.py
+
+bench: setup-dev sandbox
+	$(BIN)/python -m benchmarks
+
+# bubblewrap, the sandbox's own user and its runtime; says what is missing where it may not install it.
+sandbox: setup
+	$(BIN)/python tools/setup_sandbox.py
+
+setup: $(VENV)/.installed
+setup-dev: $(VENV)/.installed-dev
+
+$(VENV)/.python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "trustspace needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python requirements/demo.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/demo.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/runtime.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet -r requirements/runtime.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

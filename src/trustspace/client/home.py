@@ -1,0 +1,259 @@
+"""A party's home directory: its keys, what it trusts, how it reaches the space, and what it has decided.
+
+    party.json    the party's own description       trust.json    pinned fingerprints
+    keys/         signing, opening and data keys    ledger.json   the last checkpoint verified
+    tls/          transport key and certificates    state.json    decisions that bind at once
+    enclaves/     doors of its own enclaves         spool/        sealed datasets not yet uploaded
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from trustspace.crypto.keys import KeyStore
+from trustspace.crypto.statement import key_id
+from trustspace.domain.bodies import Body, KeyUse, Party, PartyKey, Role
+from trustspace.domain.statements import Statement, dump, read
+from trustspace.domain.trust import TrustFile
+from trustspace.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from trustspace.storage.files import write_atomic
+from trustspace.storage.keystore import FileKeyStore
+from trustspace.transport.channel import Identity, connect
+from trustspace.transport.links import EnrolmentLink, SpaceLink
+from trustspace.transport.session import Session
+from trustspace.transport.tls import new_key, new_request, self_signed
+
+Clock = Callable[[], float]
+_WORKING: dict[str, tuple[KeyUse, ...]] = {
+    "source-unit": ("act", "grant", "broker"),
+    "developer": ("act",),
+    "buyer": ("act", "receive"),
+    "auditor": ("act",),
+}
+_OPENING: frozenset[KeyUse] = frozenset({"receive", "review-open"})
+
+
+class PartyHome:
+    """A party's home, opened. ``passphrase`` unlocks its keys, when they have one."""
+
+    def __init__(self, path: Path, passphrase: str | None = None, clock: Clock = time.time) -> None:
+        if not (path / "party.json").exists():
+            raise NotFound("There is no party in {home}.", fix="Run `trustspace party new` first.", home=str(path))
+        self.path = path
+        self.clock = clock
+        self.keys: KeyStore = FileKeyStore(path / "keys", passphrase)
+        self._session: Session | None = None
+
+    # -- making and describing the party
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        name: str,
+        roles: Iterable[Role],
+        *,
+        reviewers: Iterable[str] = (),
+        passphrase: str | None = None,
+        clock: Clock = time.time,
+    ) -> PartyHome:
+        """Make a party: root key, working keys for its roles, and a pair of keys for each named reviewer.
+
+        Raises:
+            AlreadyExists: there is one in this directory.
+            InvalidInput: no role, or a source unit without a reviewer.
+
+        """
+        wanted = tuple(dict.fromkeys(roles))
+        people = tuple(dict.fromkeys(reviewers))
+        if not wanted or not set(wanted) <= set(_WORKING):
+            raise InvalidInput("A party's roles are some of {known}.", known=", ".join(_WORKING))
+        if ("source-unit" in wanted) != bool(people):
+            raise InvalidInput(
+                "A source unit, and nobody else, has reviewers.", fix="Name at least one person with --reviewer."
+            )
+        if (path / "party.json").exists():
+            raise AlreadyExists("There is a party in {home} already.", home=str(path))
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        keys = FileKeyStore(path / "keys", passphrase)
+        root = keys.create_signing_key("root")
+        working = []
+        for use in dict.fromkeys(use for role in wanted for use in _WORKING[role]):
+            working.append(_new_key(keys, use, use, name))
+        for number, person in enumerate(people, 1):
+            working.append(_new_key(keys, f"reviewer-{number}", "review", person))
+            working.append(_new_key(keys, f"reviewer-{number}-open", "review-open", person))
+        party = Party(name=name, roles=wanted, root=root.hex(), sequence=1, keys=tuple(working))
+        _make_tls(path, key_id(root))
+        write_atomic(path / "party.json", json.dumps(dump(party), ensure_ascii=False, indent=2).encode(), 0o644)
+        return cls(path, passphrase, clock)
+
+    @property
+    def party(self) -> Party:
+        """The party's own description."""
+        return read(Party, json.loads((self.path / "party.json").read_bytes()), "party")
+
+    @property
+    def fingerprint(self) -> str:
+        """What others pin: SHA-256 of the root key."""
+        return key_id(self.keys.public("root"))
+
+    def card(self) -> dict[str, Any]:
+        """What to hand to others, to be compared with them over another channel."""
+        party = self.party
+        return {"name": party.name, "roles": list(party.roles), "fingerprint": self.fingerprint}
+
+    def key_name(self, use: KeyUse, holder: str | None = None) -> str:
+        """The key store's name of the party's newest key for a use (and a person)."""
+        public = {k.public for k in self.party.keys if k.use == use and holder in (None, k.holder)}
+        for name in reversed(self.keys.names()):
+            if not name.startswith("data-") and self.keys.public(name).hex() in public:
+                return name
+        raise NotFound("This party has no key for {use}.", use=f"{use} ({holder})" if holder else use)
+
+    def publish(self, keys: Iterable[PartyKey]) -> Party:
+        """Replace the party's working keys, signed by its root, and make it known."""
+        party = self.party
+        changed = party.model_copy(update={"sequence": party.sequence + 1, "keys": tuple(keys)})
+        self.submit_as_root(changed)
+        write_atomic(
+            self.path / "party.json", json.dumps(dump(changed), ensure_ascii=False, indent=2).encode(), 0o644
+        )
+        return changed
+
+    # -- the space
+
+    def enrol(self, invitation: dict[str, Any]) -> None:
+        """Redeem an invitation: pin the space, make the party known, get a transport certificate."""
+        fields = ("token", "address", "enrol_address", "server_certificate", "space")
+        if invitation.get("format") != "trustspace-invitation-v1" or not all(f in invitation for f in fields):
+            raise InvalidInput("The file is not an invitation.")
+        trust = read(TrustFile, {"space": invitation["space"]}, "invitation")
+        trust = trust.with_party(self.party.name, self.fingerprint)
+        server = str(invitation["server_certificate"]).encode()
+        channel = connect(str(invitation["enrol_address"]), server, None, "trustspace-space")
+        # Nothing is verified yet of a ledger that one has not seen: the description names its empty state.
+        from trustspace.domain.statements import LogReference, make
+        from trustspace.ledger.merkle import EMPTY_ROOT
+
+        log = LogReference(origin=trust.space.origin, size=0, root=EMPTY_ROOT.hex())
+        statement = make(
+            self.party, by=self.fingerprint, issued=int(self.clock()), nonce=os.urandom(32), log=log,
+            public=self.keys.public("root"), sign=lambda message: self.keys.sign("root", message),
+        )  # fmt: skip
+        key = (self.path / "tls/client.key").read_bytes()
+        with channel:
+            certificate, _ = EnrolmentLink(channel).enrol(
+                str(invitation["token"]), new_request(key), statement.envelope.to_bytes()
+            )
+        write_atomic(self.path / "tls/space.pem", certificate, 0o644)
+        write_atomic(self.path / "tls/space-server.pem", server, 0o644)
+        self.save_trust(trust)
+        write_atomic(self.path / "space.json", json.dumps({"address": invitation["address"]}).encode(), 0o644)
+
+    def identity(self) -> Identity:
+        """Transport key and certificate towards the space."""
+        tls = self.path / "tls"
+        try:
+            return Identity((tls / "client.key").read_bytes(), (tls / "space.pem").read_bytes())
+        except FileNotFoundError:
+            raise Unavailable("This party is not enrolled.", fix="Run `trustspace party enrol`.") from None
+
+    def space_address(self) -> str:
+        """Where the space is."""
+        return str(json.loads((self.path / "space.json").read_bytes())["address"])
+
+    def move_space(self, address: str) -> None:
+        """Note that the same space is reached at another address."""
+        write_atomic(self.path / "space.json", json.dumps({"address": address}).encode(), 0o644)
+        self._session = None
+
+    @property
+    def session(self) -> Session:
+        """The verified session with the space; made on first use."""
+        if self._session is None:
+            identity = self.identity()
+            server = (self.path / "tls/space-server.pem").read_bytes()
+            channel = connect(self.space_address(), server, identity, "trustspace-space")
+            self._session = Session(
+                SpaceLink(channel), self.trust(), self.fingerprint, self.path / "ledger.json", self.clock
+            )
+        return self._session
+
+    def submit(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
+        """Sign with the party's key for this use, and append."""
+        name = self.key_name(use, holder)
+        return self.session.submit(body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m))
+
+    def sign(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
+        """Sign with the party's key for this use, without appending."""
+        name = self.key_name(use, holder)
+        return self.session.sign(body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m))
+
+    def submit_as_root(self, body: Body) -> Statement:
+        """Sign with the root key, and append."""
+        return self.session.submit(
+            body, public=self.keys.public("root"), sign=lambda message: self.keys.sign("root", message)
+        )
+
+    # -- trust
+
+    def trust(self) -> TrustFile:
+        """Whom this party has pinned."""
+        try:
+            return read(TrustFile, json.loads((self.path / "trust.json").read_bytes()), "trust file")
+        except FileNotFoundError:
+            raise Unavailable("This party is not enrolled.", fix="Run `trustspace party enrol`.") from None
+
+    def save_trust(self, trust: TrustFile) -> None:
+        """Pin durably."""
+        write_atomic(self.path / "trust.json", trust.model_dump_json(indent=2).encode(), 0o644)
+        self._session = None
+
+    def pin(self, name: str, fingerprint: str) -> None:
+        """Pin a party whose fingerprint was compared out of band."""
+        compact = fingerprint.replace(" ", "").lower()
+        if len(compact) != 64 or not set(compact) <= set("0123456789abcdef"):
+            raise InvalidInput("A fingerprint has 64 hexadecimal digits.")
+        self.save_trust(self.trust().with_party(name, compact))
+
+    # -- decisions that bind at once, logged or not
+
+    def state(self) -> dict[str, Any]:
+        """What this party has decided or counted, durably."""
+        try:
+            content: dict[str, Any] = json.loads((self.path / "state.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return content
+
+    def remember(self, kind: str, key: str, value: Any = True) -> None:
+        """Write a decision down before it is sent anywhere."""
+        state = self.state()
+        state.setdefault(kind, {})[key] = value
+        write_atomic(self.path / "state.json", json.dumps(state, sort_keys=True, ensure_ascii=False).encode())
+
+    def remembered(self, kind: str, key: str) -> Any:
+        """What was written down, or None."""
+        return self.state().get(kind, {}).get(key)
+
+
+def _new_key(keys: KeyStore, name: str, use: KeyUse, holder: str) -> PartyKey:
+    public = keys.create_opening_key(name) if use in _OPENING else keys.create_signing_key(name)
+    return PartyKey(use=use, public=public.hex(), holder=holder)
+
+
+def _make_tls(path: Path, fingerprint: str) -> None:
+    (path / "tls").mkdir(mode=0o700, exist_ok=True)
+    key = new_key()
+    write_atomic(path / "tls/client.key", key)
+    # What the party's own enclaves pin: their door opens to this certificate and no other.
+    now = datetime.datetime.now(datetime.UTC)
+    write_atomic(path / "tls/domain.pem", self_signed(fingerprint, key, now), 0o644)

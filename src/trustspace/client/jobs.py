@@ -1,0 +1,216 @@
+"""Jobs: the developer asks, the buyer countersigns, the source unit looks at exactly what is asked and decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trustspace.client.datasets import resolve
+from trustspace.client.home import PartyHome
+from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.domain.bodies import (
+    Countersignature, DatasetUse, Grant, Job, PartyKey, Policy, Refusal, Reviewer,
+)  # fmt: skip
+from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.errors import InvalidInput, NotFound, PolicyRefused, VerificationFailed
+from trustspace.jobs.bundle import build_bundle, parse_bundle, require_entry
+from trustspace.jobs.spec import JobFile, Parameters, load_job_file
+from trustspace.transport.session import Dossier
+
+MAX_CODE_BYTES = 1 << 20
+GRANT_DAYS = 30
+
+
+def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
+    """Submit a job file (and the code beside it); returns the job's digest."""
+    file = load_job_file(path)
+    code = _code(file, path)
+    parameters = file.parameters()
+    uses, datasets = [], []
+    for asked in parameters.datasets:
+        record = resolve(home, asked.id, asked.version)
+        home.trust().require(record.source_unit)
+        _check_columns(record, parameters.columns_of(asked.id))
+        datasets.append(record)
+        uses.append(
+            DatasetUse(
+                dataset=record.statement, source_unit=record.source_unit,
+                columns=tuple(dict.fromkeys(parameters.columns_of(asked.id))),
+            )
+        )  # fmt: skip
+    units = tuple(dict.fromkeys(record.source_unit for record in datasets))
+    if len(units) > 1 or len(datasets) > 1:
+        raise InvalidInput(
+            "The job's field {field} names several datasets, and this version runs a job on one.",
+            fix="Name one dataset.", field="datasets",
+        )  # fmt: skip
+    buyer = home.trust().resolve(file.parties.buyer)
+    body = Job(
+        title=file.job.title,
+        kind=file.job.kind,
+        purpose=file.job.purpose,
+        source_units=units,
+        developer=home.fingerprint,
+        buyer=buyer,
+        buyer_key=_receiving_key(home, buyer),
+        datasets=tuple(uses),
+        code=sha256_hex(code) if code else "",
+        parameters=parameters.to_json(),
+        minimum_participants=parameters.terms.minimum_participants,
+        release_quorum=parameters.terms.release_quorum,
+        evidence_kind=parameters.terms.evidence_kind,
+        expires=home.session.now() + file.job.expires_days * 86400,
+        supersedes=supersedes,
+    )
+    if code:
+        home.session.link.put_blob(code, sha256_hex(code), len(code))
+    return home.submit(body, "act").digest
+
+
+def _code(file: JobFile, path: Path) -> bytes:
+    if file.code is None:
+        return b""
+    bundle = build_bundle(path.parent / file.code.path)
+    entry = file.parameters().entry
+    if entry is not None:
+        require_entry(parse_bundle(bundle), *entry)
+    return bundle
+
+
+def _check_columns(record: DatasetRecord, columns: tuple[str, ...]) -> None:
+    known = {str(column["name"]) for column in record.body.description["columns"]}
+    for column in columns:
+        if column not in known:
+            raise InvalidInput(
+                "The job's field {field} names the column {column}, which the dataset does not have.",
+                fix="See `trustspace dataset show`.", field="datasets.columns", column=column,
+            )  # fmt: skip
+
+
+def _receiving_key(home: PartyHome, buyer: str) -> str:
+    for key in reversed(home.session.party_body(buyer).keys):
+        if key.use == "receive":
+            return key.public
+    raise NotFound("That party has no receiving key.", fix="Is it a buyer?")
+
+
+def listing(home: PartyHome) -> list[dict[str, Any]]:
+    """The jobs that this party takes part in, as the space lists them."""
+    found: list[dict[str, Any]] = home.session.link.view("jobs")
+    return found
+
+
+def resolve_job(home: PartyHome, prefix: str) -> str:
+    """A job's digest from the first digits of it.
+
+    Raises:
+        NotFound: none begins with them.
+        InvalidInput: several do.
+
+    """
+    matching = [str(j["statement"]) for j in listing(home) if str(j["statement"]).startswith(prefix.lower())]
+    if not matching:
+        raise NotFound("There is no job {prefix} of yours.", fix="See `trustspace job list`.", prefix=prefix[:64])
+    if len(matching) > 1:
+        raise InvalidInput("Several jobs begin with {prefix}.", fix="Give more digits.", prefix=prefix[:64])
+    return matching[0]
+
+
+def countersign(home: PartyHome, digest: str) -> str:
+    """The buyer agrees to a job and to the key its output will come to."""
+    job = home.session.job(digest).job(digest)
+    mine = {home.keys.public(n).hex() for n in home.keys.names() if not n.startswith("data-")}
+    if job.body.buyer_key not in mine:
+        raise VerificationFailed("The job names a receiving key that is not this buyer's.", fix="Do not countersign.")
+    return home.submit(Countersignature(job=digest, buyer_key=job.body.buyer_key), "act").digest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source unit is asked: the proven job, its parameters, the code to read, its own datasets."""
+
+    dossier: Dossier
+    job: JobRecord
+    parameters: Parameters
+    code: dict[str, str]
+    datasets: tuple[DatasetRecord, ...]
+
+
+def request(home: PartyHome, digest: str) -> Request:
+    """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest."""
+    dossier = home.session.job(digest)
+    job = dossier.job(digest)
+    code: dict[str, str] = {}
+    if job.body.code and home.fingerprint in {*job.body.source_units, job.body.developer}:
+        code = parse_bundle(home.session.link.fetch(job.body.code, MAX_CODE_BYTES))
+    parameters = Parameters.from_json(job.body.parameters)
+    if canonical_json(parameters.to_json()) != canonical_json(job.body.parameters):
+        raise VerificationFailed("The job's parameters leave out defaults that they must spell out.")
+    own = [dossier.view.get(DatasetRecord, u.dataset) for u in job.body.datasets if u.source_unit == home.fingerprint]
+    return Request(dossier, job, parameters, code, tuple(record for record in own if record is not None))
+
+
+def grant(
+    home: PartyHome,
+    digest: str,
+    *,
+    reviewers: tuple[str, ...] = (),
+    threshold: int = 1,
+    runs: int = 1,
+    days: int = GRANT_DAYS,
+    sandbox_tier: str = "any",
+) -> str:
+    """Permit a job: the human act. ``reviewers`` are names; all of the unit's, when none is given.
+
+    Raises:
+        PolicyRefused: this source unit refused the job before, or its own policy refuses it.
+
+    """
+    if home.remembered("refused", digest):
+        raise PolicyRefused("This source unit has refused the job.", fix="Ask the developer for a new one.")
+    asked = request(home, digest)
+    if not asked.datasets:
+        raise PolicyRefused("The job asks for no dataset of this source unit.")
+    policies: list[Policy] = [record.body.policy for record in asked.datasets]
+    if asked.job.body.code and any(policy.custom_code == "refuse" for policy in policies):
+        raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
+    named = _reviewers(home.party.keys, reviewers)
+    if asked.job.body.evidence_kind != "software":
+        raise PolicyRefused("The job demands {kind} evidence, which this enclave cannot give.",
+                            kind=asked.job.body.evidence_kind)  # fmt: skip
+    body = Grant(
+        job=digest,
+        datasets=tuple(record.statement for record in asked.datasets),
+        enclave=asked.datasets[0].body.enclave,
+        reviewers=named,
+        reviewer_threshold=threshold,
+        evidence_kind=asked.job.body.evidence_kind,
+        sandbox_tier=_stronger(sandbox_tier, asked.parameters.terms.sandbox_tier),
+        runs=runs,
+        expires=min(asked.job.body.expires, home.session.now() + days * 86400),
+    )
+    return home.submit(body, "grant").digest
+
+
+def _stronger(mine: str, theirs: str) -> str:
+    from trustspace.sandbox.config import TIERS
+
+    order = {tier: rank for rank, tier in enumerate(TIERS)}
+    return min(mine, theirs, key=lambda tier: order.get(tier, len(order)))
+
+
+def _reviewers(keys: tuple[PartyKey, ...], names: tuple[str, ...]) -> tuple[Reviewer, ...]:
+    review = {k.holder: k.public for k in keys if k.use == "review"}
+    review_open = {k.holder: k.public for k in keys if k.use == "review-open"}
+    wanted = names or tuple(review)
+    for name in wanted:
+        if name not in review or name not in review_open:
+            raise NotFound("This source unit has no reviewer {name}.", name=name)
+    return tuple(Reviewer(holder=n, review=review[n], review_open=review_open[n]) for n in dict.fromkeys(wanted))
+
+
+def refuse(home: PartyHome, digest: str) -> str:
+    """Refuse a job, or stop one that was granted. It binds this source unit's broker at once, logged or not."""
+    home.remember("refused", digest)
+    return home.submit(Refusal(job=digest), "grant").digest

@@ -1,0 +1,213 @@
+"""A reviewer's work: see the evidence on exact bytes, decide, and by approving hand on the shares of a key."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from trustspace.client.home import PartyHome
+from trustspace.crypto.canonical import canonical_json, commit, sha256_hex, verify_commitment
+from trustspace.crypto.padding import unpad
+from trustspace.crypto.seal import open_bytes
+from trustspace.crypto.shares import combine, decode_share
+from trustspace.crypto.wrap import seal_to
+from trustspace.domain.binding import EVIDENCE, artifact_context, handover_binding, share_binding
+from trustspace.domain.bodies import Artifact, BuyerShare, Decision, SealedEvidence, SealedShare
+from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OutputRecord
+from trustspace.domain.statements import dump
+from trustspace.errors import InvalidInput, NotFound, PermissionDenied, VerificationFailed
+from trustspace.evidence.report import Report
+from trustspace.transport.session import Dossier
+
+DECISION_DAYS = 30
+_SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """One output before one reviewer: the proven job and output, and the evidence, opened and checked."""
+
+    dossier: Dossier
+    job: JobRecord
+    output: OutputRecord
+    grant: GrantRecord
+    reviewer: str
+    evidence: SealedEvidence
+    report: Report
+
+
+def queue(home: PartyHome, reviewer: str | None = None) -> list[dict[str, Any]]:
+    """Outputs that wait for this source unit, as the space lists them."""
+    waiting: list[dict[str, Any]] = [
+        job
+        for job in home.session.link.view("jobs")
+        if home.fingerprint in job["source_units"] and job["state"] == "in-review"
+    ]
+    if reviewer is None:
+        return waiting
+    key = home.keys.public(home.key_name("review", reviewer)).hex()
+    return [job for job in waiting if key not in job["decided_by"]]
+
+
+def open_case(home: PartyHome, digest: str, reviewer: str) -> Case:
+    """Fetch, prove, open and check everything that a decision rests on.
+
+    Raises:
+        PermissionDenied: the grant does not name this reviewer.
+        VerificationFailed: the evidence is not what the output committed to, or names other artifacts.
+
+    """
+    dossier = home.session.job(digest)
+    job = dossier.job(digest)
+    output = dossier.view.get(OutputRecord, job.output) if job.output else None
+    grant = dossier.view.get(GrantRecord, job.grants.get(home.fingerprint, ""))
+    if output is None or grant is None:
+        raise NotFound("The job has no output to review yet.")
+    key = home.keys.public(home.key_name("review", reviewer)).hex()
+    if key not in {r.review for r in grant.body.reviewers}:
+        raise PermissionDenied("The grant does not name {reviewer} as a reviewer.", reviewer=reviewer)
+    evidence = next(e for e in output.body.evidence if e.source_unit == home.fingerprint)
+    report = Report.from_bytes(_open_evidence(home, output, evidence, key, reviewer))
+    _check_report(report, output)
+    return Case(dossier, job, output, grant, reviewer, evidence, report)
+
+
+def _open_evidence(
+    home: PartyHome, output: OutputRecord, evidence: SealedEvidence, key: str, reviewer: str
+) -> bytes:
+    sealed = next((k.sealed for k in evidence.keys if k.reviewer == key), None)
+    if sealed is None:
+        raise PermissionDenied("The evidence is not sealed to {reviewer}.", reviewer=reviewer)
+    info = _share_info(output, EVIDENCE, home.fingerprint, key)
+    opened = home.keys.open(home.key_name("review-open", reviewer), bytes.fromhex(sealed), info)
+    return _open_content(home, output, EVIDENCE, opened, evidence.blob, evidence.sealed_bytes, evidence.commitment)[1]
+
+
+def _open_content(
+    home: PartyHome, output: OutputRecord, name: str, key: bytes, blob: str, size: int, commitment: str
+) -> tuple[bytes, bytes]:
+    sealed = home.session.link.fetch(blob, size)
+    context = artifact_context(output.body.job, output.body.offer, name)
+    content = unpad(open_bytes(key, context, sealed))
+    salt, data = content[:_SALT_BYTES], content[_SALT_BYTES:]
+    verify_commitment(commitment, data, salt)
+    return salt, data
+
+
+def _check_report(report: Report, output: OutputRecord) -> None:
+    """The report must speak of these very artifacts: its commitments are the output's."""
+    told = report.check("digests").facts.get("commitments")
+    if not isinstance(told, dict):
+        raise VerificationFailed("The evidence does not name the artifacts that it judges.")
+    for artifact in output.body.artifacts:
+        if artifact.role != "log" and told.get(artifact.name) != artifact.commitment:
+            raise VerificationFailed("The evidence judges other bytes than the output holds.")
+
+
+def _share_info(output: OutputRecord, artifact: str, unit: str, reviewer: str) -> bytes:
+    return share_binding(
+        job=output.body.job, offer=output.body.offer, artifact=artifact, source_unit=unit, reviewer=reviewer
+    )
+
+
+def open_artifact(home: PartyHome, case: Case, name: str) -> bytes:
+    """An artifact that this reviewer can open alone: the unit's own log, or any where one share is enough.
+
+    Raises:
+        PermissionDenied: it takes other reviewers or source units as well.
+
+    """
+    artifact = _artifact(case.output, name)
+    if artifact.unit_threshold != 1 or any(unit.threshold != 1 for unit in artifact.units):
+        raise PermissionDenied("The artifact {name} opens only with other reviewers or source units.", name=name)
+    unit_share = combine([decode_share(_share(home, case, artifact)[2])], 1)
+    key = combine([decode_share(unit_share)], 1)
+    return _open_content(
+        home, case.output, name, key, artifact.blob, artifact.sealed_bytes, artifact.commitment
+    )[1]
+
+
+def _artifact(output: OutputRecord, name: str) -> Artifact:
+    for artifact in output.body.artifacts:
+        if artifact.name == name:
+            return artifact
+    raise InvalidInput("The output has no artifact {name}.", fix="See `trustspace review show`.", name=name[:64])
+
+
+def _share(home: PartyHome, case: Case, artifact: Artifact) -> tuple[SealedShare, bytes, bytes]:
+    """This reviewer's share of an artifact key, opened: how it was sealed, its salt and its value, checked."""
+    key = home.keys.public(home.key_name("review", case.reviewer)).hex()
+    for unit in artifact.units:
+        for share in unit.shares:
+            if unit.source_unit == home.fingerprint and share.reviewer == key:
+                info = _share_info(case.output, artifact.name, home.fingerprint, key)
+                opened = home.keys.open(
+                    home.key_name("review-open", case.reviewer), bytes.fromhex(share.sealed), info
+                )
+                salt, value = opened[:_SALT_BYTES], opened[_SALT_BYTES:]
+                verify_commitment(share.commitment, value, salt)
+                return share, salt, value
+    raise PermissionDenied("{reviewer} holds no share of {name}.", reviewer=case.reviewer, name=artifact.name)
+
+
+def approve(
+    home: PartyHome, case: Case, artifacts: tuple[str, ...] = (), *, comment: str = "", accept_red: bool = False
+) -> str:
+    """Approve artifacts (all but logs, when none are named): re-seal one's shares to the buyer.
+
+    Raises:
+        InvalidInput: the verdict is red and no written reason comes with ``accept_red``.
+
+    """
+    if home.remembered("rejected", case.output.statement):
+        raise InvalidInput("{reviewer} or a colleague has rejected this output.", reviewer=case.reviewer)
+    if case.report.verdict == "red" and not (accept_red and comment.strip()):
+        raise InvalidInput(
+            "The evidence is red.", fix="To approve all the same, give --accept-red and a reason with --comment."
+        )
+    names = artifacts or tuple(a.name for a in case.output.body.artifacts if a.role != "log")
+    shares = []
+    reviewer_key = home.keys.public(home.key_name("review", case.reviewer)).hex()
+    for name in names:
+        share, salt, value = _share(home, case, _artifact(case.output, name))
+        info = handover_binding(
+            output=case.output.statement, artifact=name, reviewer=reviewer_key, buyer_key=case.job.body.buyer_key
+        )
+        sealed = seal_to(bytes.fromhex(case.job.body.buyer_key), salt + value, info)
+        shares.append(BuyerShare(artifact=name, index=share.index, sealed=sealed.hex()))
+    body = _decision(home, case, "approve", comment).model_copy(
+        update={"artifacts": names, "buyer_key": case.job.body.buyer_key, "shares": tuple(shares)}
+    )
+    return home.submit(body, "review", case.reviewer).digest
+
+
+def reject(home: PartyHome, case: Case, *, comment: str = "") -> str:
+    """Reject an output. It binds this source unit's client at once, logged or not."""
+    home.remember("rejected", case.output.statement, case.reviewer)
+    return home.submit(_decision(home, case, "reject", comment), "review", case.reviewer).digest
+
+
+def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decision:
+    policies = [
+        dump(record.body.policy)
+        for use in case.job.body.datasets
+        if use.source_unit == home.fingerprint
+        and (record := case.dossier.view.get(DatasetRecord, use.dataset)) is not None
+    ]
+    salt = os.urandom(_SALT_BYTES)
+    if comment:
+        home.remember("comments", case.output.statement, {"by": case.reviewer, "text": comment, "salt": salt.hex()})
+    return Decision(
+        job=case.job.statement,
+        output=case.output.statement,
+        evidence=case.evidence.commitment,
+        policy=sha256_hex(canonical_json(policies)),
+        verdict=verdict,
+        artifacts=(),
+        buyer_key="",
+        shares=(),
+        # The text itself stays with the reviewer; the ledger holds a commitment that it can be checked against.
+        comment=commit(comment.encode(), salt) if comment else "",
+        expires=home.session.now() + DECISION_DAYS * 86400,
+    )

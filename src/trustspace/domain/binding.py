@@ -1,0 +1,64 @@
+"""What a released key is bound to. Each value is the ``info`` of an HPKE seal: change one, and it does not open.
+
+The sides compute it apart, the sealer from what was signed, the opener from the bytes before it; there is
+no comparison to forget, the key either opens or it does not.
+"""
+
+from __future__ import annotations
+
+from trustspace.crypto.canonical import canonical_json
+
+
+def run_binding(
+    *,
+    job: str,
+    grant: str,
+    offer: str,
+    dataset: str,
+    manifest: str,
+    code: str,
+    parameters: str,
+    evidence: str,
+    buyer_key: str,
+    challenges: tuple[str, ...],
+) -> bytes:
+    """What a data key is released for (trust model, promise 1).
+
+    All values are hex digests: of the job, grant and offer statements, the dataset statement and its
+    manifest, the code bundle ("" for none), the canonical parameters and platform evidence; the buyer's
+    key and the brokers' challenges as they are.
+    """
+    return b"trustspace run v1\n" + canonical_json(
+        {
+            "job": job, "grant": grant, "offer": offer, "dataset": dataset, "manifest": manifest, "code": code,
+            "parameters": parameters, "evidence": evidence, "buyer_key": buyer_key, "challenges": list(challenges),
+        }
+    )  # fmt: skip
+
+
+def share_binding(*, job: str, offer: str, artifact: str, source_unit: str, reviewer: str) -> bytes:
+    """What a reviewer's share of an artifact key (or an evidence key) is sealed for."""
+    return b"trustspace share v1\n" + canonical_json(
+        {"job": job, "offer": offer, "artifact": artifact, "source_unit": source_unit, "reviewer": reviewer}
+    )
+
+
+def handover_binding(*, output: str, artifact: str, reviewer: str, buyer_key: str) -> bytes:
+    """What a reviewer re-seals a share to the buyer for: this output, this artifact, this buyer's key."""
+    return b"trustspace handover v1\n" + canonical_json(
+        {"output": output, "artifact": artifact, "reviewer": reviewer, "buyer_key": buyer_key}
+    )
+
+
+def dataset_context(source_unit: str, dataset: str, version: int) -> dict[str, str | int]:
+    """What a dataset's ciphertext is bound to: its sealer writes it, its opener expects it."""
+    return {"purpose": "dataset", "source_unit": source_unit, "dataset": dataset, "version": version}
+
+
+def artifact_context(job: str, offer: str, name: str) -> dict[str, str | int]:
+    """What an artifact's ciphertext is bound to: the run it came from and its name in the output."""
+    return {"purpose": "output", "job": job, "offer": offer, "artifact": name}
+
+
+# The name under which an evidence report is sealed; no artifact of a job can have it, for want of a suffix.
+EVIDENCE = "evidence"

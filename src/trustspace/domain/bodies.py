@@ -1,0 +1,374 @@
+"""What each kind of statement says: one frozen model for each, integers and strings only.
+
+A *statement* (statements.py) wraps a body with who says it, when, and what ledger its signer had
+verified. Digests are lower-case hex SHA-256; public keys are raw 32-byte keys in hex; times are whole
+seconds since 1970 UTC; sizes are bytes. Unknown fields are refused, so that nobody signs what a reader
+would not see.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Key = Digest
+Fingerprint = Digest
+Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2})*$", max_length=8192)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*$", max_length=200)]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
+
+Role = Literal["source-unit", "developer", "buyer", "auditor", "operator"]
+KeyUse = Literal["act", "grant", "broker", "review", "review-open", "receive", "enclave"]
+EvidenceKind = Literal["software", "snp", "tdx", "nvgpu"]
+Custody = Literal["own", "operator-hosted"]
+
+
+class Body(BaseModel):
+    """Base of every signed body: frozen, strict, closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    type: ClassVar[str]
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        """The (name, digest) pairs that the statement is about, in in-toto's sense."""
+        raise NotImplementedError(type(self).__name__)  # pragma: no cover - every body defines it
+
+
+class Part(BaseModel):
+    """Base of what stands inside a body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PartyKey(Part):
+    """A working key that a party's root vouches for; ``holder`` names the person or machine."""
+
+    use: KeyUse
+    public: Key
+    holder: Line
+
+
+class Party(Body):
+    """A party's own description, signed by its root key; the highest ``sequence`` counts."""
+
+    type: ClassVar[str] = "party"
+    name: Line
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=5)]
+    root: Key
+    sequence: Positive
+    keys: Annotated[tuple[PartyKey, ...], Field(max_length=256)]
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("root", self.root),)
+
+
+class Policy(Part):
+    """What a source unit demands of every output that its data had a part in."""
+
+    custom_code: Literal["accept", "refuse"] = "accept"
+    minimum_withheld_patients: Count = 20
+    not_applicable: tuple[Line, ...] = ()
+
+
+class Dataset(Body):
+    """One version of a dataset, sealed in the source unit's enclave; what is in here is public."""
+
+    type: ClassVar[str] = "dataset"
+    dataset: Identifier
+    version: Positive
+    manifest: Digest
+    description: dict[str, Any]
+    mock: Digest
+    policy: Policy
+    custody: Custody
+    enclave: Key
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("manifest", self.manifest), ("mock", self.mock))
+
+
+class DatasetWithdrawn(Body):
+    """The key of a dataset version is destroyed; no run can open it any more."""
+
+    type: ClassVar[str] = "dataset-withdrawn"
+    dataset: Digest
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("dataset", self.dataset),)
+
+
+class DatasetUse(Part):
+    """A dataset version (by its statement's digest) and the columns that a job asks for."""
+
+    dataset: Digest
+    source_unit: Fingerprint
+    columns: Annotated[tuple[Line, ...], Field(max_length=4096)]
+
+
+class Job(Body):
+    """A request: this code with these parameters over these datasets, for this buyer."""
+
+    type: ClassVar[str] = "job"
+    title: Line
+    kind: Literal["train", "compute"]
+    purpose: Annotated[str, StringConstraints(max_length=4000)]
+    source_units: Annotated[tuple[Fingerprint, ...], Field(min_length=1, max_length=256)]
+    developer: Fingerprint
+    buyer: Fingerprint
+    buyer_key: Key
+    datasets: Annotated[tuple[DatasetUse, ...], Field(min_length=1, max_length=256)]
+    code: Digest | Literal[""]
+    parameters: dict[str, Any]
+    minimum_participants: Positive
+    release_quorum: Literal["all"]
+    evidence_kind: EvidenceKind
+    expires: Count
+    supersedes: Digest | Literal[""] = ""
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        code = (("code", self.code),) if self.code else ()
+        return tuple((f"dataset-{i}", use.dataset) for i, use in enumerate(self.datasets)) + code
+
+
+class Countersignature(Body):
+    """The buyer agrees to a job and to the key that its output would be re-sealed to."""
+
+    type: ClassVar[str] = "job-countersignature"
+    job: Digest
+    buyer_key: Key
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job),)
+
+
+class Reviewer(Part):
+    """A named person who will review: the key they sign with and the key shares are sealed to."""
+
+    holder: Line
+    review: Key
+    review_open: Key
+
+
+class Grant(Body):
+    """A source unit's permission: the human act that lets its broker release a data key."""
+
+    type: ClassVar[str] = "grant"
+    job: Digest
+    datasets: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=256)]
+    enclave: Key
+    reviewers: Annotated[tuple[Reviewer, ...], Field(min_length=1, max_length=32)]
+    reviewer_threshold: Positive
+    evidence_kind: EvidenceKind
+    sandbox_tier: Line
+    runs: Annotated[int, Field(ge=1, le=1000)]
+    expires: Count
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job),)
+
+
+class Refusal(Body):
+    """A source unit will not take part in a job; its reason stays with it."""
+
+    type: ClassVar[str] = "refusal"
+    job: Digest
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job),)
+
+
+class RunNonce(Body):
+    """A key holder's fresh challenge to one enclave, so that its evidence cannot be an old one."""
+
+    type: ClassVar[str] = "run-nonce"
+    job: Digest
+    enclave: Key
+    challenge: Digest
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job), ("challenge", self.challenge))
+
+
+class Evidence(Part):
+    """Platform evidence. ``software`` is signed and self-asserted: the host's administrator sees all."""
+
+    kind: EvidenceKind
+    measurement: Digest
+    sandbox_tier: Line
+    platform: Line
+    custody: Custody
+
+
+class Challenge(Part):
+    """A challenge answered in a run offer: whose it is and its value."""
+
+    source_unit: Fingerprint
+    challenge: Digest
+
+
+class RunOffer(Body):
+    """An enclave's one-time key for one run, with the evidence that key holders judge."""
+
+    type: ClassVar[str] = "run-offer"
+    job: Digest
+    run_key: Key
+    challenges: Annotated[tuple[Challenge, ...], Field(min_length=1, max_length=256)]
+    evidence: Evidence
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job), ("run-key", self.run_key))
+
+
+class KeyRelease(Body):
+    """A data key sealed to one run's key. ``run_number`` counts this grant's releases from 1."""
+
+    type: ClassVar[str] = "key-release"
+    job: Digest
+    grant: Digest
+    offer: Digest
+    dataset: Digest
+    run_number: Positive
+    sealed_key: Hex
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("offer", self.offer), ("grant", self.grant))
+
+
+class RunFailed(Body):
+    """A run ended without an output; the reason is one of a few coarse words, nothing finer."""
+
+    type: ClassVar[str] = "run-failed"
+    job: Digest
+    offer: Digest
+    reason: Literal["job-failed", "stopped", "limits", "host", "not-opened"]
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("offer", self.offer),)
+
+
+class SealedShare(Part):
+    """A share sealed to one reviewer: HPKE ciphertext of 32 salt bytes and the share, and its commitment."""
+
+    reviewer: Key
+    index: Annotated[int, Field(ge=1, le=255)]
+    sealed: Hex
+    commitment: Digest
+
+
+class UnitShares(Part):
+    """One source unit's share of an artifact key, itself split among that unit's reviewers."""
+
+    source_unit: Fingerprint
+    index: Annotated[int, Field(ge=1, le=255)]
+    threshold: Positive
+    shares: Annotated[tuple[SealedShare, ...], Field(min_length=1, max_length=32)]
+
+
+class Artifact(Part):
+    """One sealed artifact: padded ciphertext, commitment to its content, and shares of its key."""
+
+    name: Identifier
+    media_type: Line
+    role: Literal["model", "metrics", "result", "log"]
+    blob: Digest
+    sealed_bytes: Positive
+    commitment: Digest
+    units: Annotated[tuple[UnitShares, ...], Field(min_length=1, max_length=256)]
+    unit_threshold: Positive
+
+
+class EvidenceKey(Part):
+    """The key of an evidence report, sealed to one reviewer."""
+
+    reviewer: Key
+    sealed: Hex
+
+
+class SealedEvidence(Part):
+    """One source unit's evidence report, for its own reviewers only."""
+
+    source_unit: Fingerprint
+    blob: Digest
+    sealed_bytes: Positive
+    commitment: Digest
+    keys: Annotated[tuple[EvidenceKey, ...], Field(min_length=1, max_length=32)]
+
+
+class Output(Body):
+    """Everything a run produced, sealed, with the shares that its source units hold."""
+
+    type: ClassVar[str] = "output"
+    job: Digest
+    offer: Digest
+    grants: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=256)]
+    artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1, max_length=64)]
+    evidence: Annotated[tuple[SealedEvidence, ...], Field(min_length=1, max_length=256)]
+    sandbox_tier: Line
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return tuple((a.name, a.blob) for a in self.artifacts)
+
+
+class BuyerShare(Part):
+    """A reviewer's share of one artifact key, re-sealed to the buyer."""
+
+    artifact: Identifier
+    index: Annotated[int, Field(ge=1, le=255)]
+    sealed: Hex
+
+
+class Decision(Body):
+    """A named reviewer's verdict on exact bytes. Approving *is* handing on the shares in here."""
+
+    type: ClassVar[str] = "decision"
+    job: Digest
+    output: Digest
+    evidence: Digest
+    policy: Digest
+    verdict: Literal["approve", "reject"]
+    artifacts: Annotated[tuple[Identifier, ...], Field(max_length=64)]
+    buyer_key: Key | Literal[""]
+    shares: Annotated[tuple[BuyerShare, ...], Field(max_length=64)]
+    comment: Digest | Literal[""]
+    expires: Count
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("output", self.output), ("evidence", self.evidence))
+
+
+class Release(Body):
+    """The space notes that the quorum stands; the shares, not this note, are what opens anything."""
+
+    type: ClassVar[str] = "release"
+    job: Digest
+    output: Digest
+    decisions: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=1024)]
+    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64)]
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("output", self.output),)
+
+
+class Receipt(Body):
+    """The buyer opened what was released and found it to be what was approved."""
+
+    type: ClassVar[str] = "receipt"
+    job: Digest
+    release: Digest
+    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64)]
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("release", self.release),)
+
+
+BODIES: dict[str, type[Body]] = {
+    kind.type: kind
+    for kind in (
+        Party, Dataset, DatasetWithdrawn, Job, Countersignature, Grant, Refusal, RunNonce, RunOffer, KeyRelease,
+        RunFailed, Output, Decision, Release, Receipt,
+    )
+}  # fmt: skip

@@ -1,0 +1,136 @@
+"""Who may: which role and which key signs a statement, and who may read statements and blobs.
+
+*When* something may happen is rules.py's business. Nothing here says whether a thing exists: a caller
+who may not see it gets the same refusal either way.
+"""
+
+from __future__ import annotations
+
+from trustspace.crypto.statement import key_id
+from trustspace.domain.bodies import Job, KeyUse, Party, Role
+from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord, View
+from trustspace.domain.statements import Statement, verify
+from trustspace.errors import PermissionDenied, VerificationFailed
+
+# statement type -> (role its author must have, use of the key that signs it); "root" is the party's root key.
+SIGNS: dict[str, tuple[Role | None, KeyUse | None]] = {
+    "party": (None, None),
+    "dataset": ("source-unit", "act"),
+    "dataset-withdrawn": ("source-unit", "act"),
+    "job": ("developer", "act"),
+    "job-countersignature": ("buyer", "act"),
+    "grant": ("source-unit", "grant"),
+    "refusal": ("source-unit", "grant"),
+    "run-nonce": ("source-unit", "broker"),
+    "run-offer": ("source-unit", "enclave"),
+    "key-release": ("source-unit", "broker"),
+    "run-failed": ("source-unit", "enclave"),
+    "output": ("source-unit", "enclave"),
+    "decision": ("source-unit", "review"),
+    "release": ("operator", "act"),
+    "receipt": ("buyer", "act"),
+}
+
+# What a developer may read of its job; the rest would be a finer channel than the coarse states.
+_DEVELOPER_READS = frozenset({"job", "job-countersignature", "grant", "refusal"})
+_BUYER_READS_BEFORE_RELEASE = frozenset({"job", "job-countersignature", "grant", "refusal"})
+
+
+def signing_key(party: Party, statement: Statement) -> bytes:
+    """The public key in ``party``'s description that signed, checked to be one for this kind of act.
+
+    Raises:
+        PermissionDenied: the party lacks the role.
+        VerificationFailed: no key of the right use, or the signature does not hold.
+
+    """
+    role, use = SIGNS[statement.type]
+    if role is not None and role not in party.roles:
+        raise PermissionDenied(
+            "Only a party with the role {role} makes a statement of type {type}.", role=role, type=statement.type
+        )
+    candidates = [party.root] if use is None else [key.public for key in party.keys if key.use == use]
+    for public in candidates:
+        if key_id(bytes.fromhex(public)) == statement.signer:
+            verify(statement, bytes.fromhex(public))
+            return bytes.fromhex(public)
+    raise VerificationFailed(
+        "The {type} statement is not signed by a key that its party's root vouches for in that use.",
+        type=statement.type,
+    )
+
+
+def verify_party(statement: Statement) -> Party:
+    """Check a party's own description: root key, fingerprint and signature belong together."""
+    body = statement.body
+    if not isinstance(body, Party):
+        raise VerificationFailed("This is not a party's description.")
+    if key_id(bytes.fromhex(body.root)) != statement.by:
+        raise VerificationFailed("The root key does not match the party's fingerprint.")
+    signing_key(body, statement)
+    return body
+
+
+def roles_of(view: View, fingerprint: str) -> frozenset[Role]:
+    """The roles of a party that the space knows; none for anybody else."""
+    record = view.get(PartyRecord, fingerprint)
+    return frozenset(record.body.roles) if record else frozenset()
+
+
+def may_read_job(view: View, caller: str, job: JobRecord) -> bool:
+    """Whether the caller takes part in the job, audits, or runs the space."""
+    return caller in job.parties() or bool(roles_of(view, caller) & {"auditor", "operator"})
+
+
+def may_read_statement(view: View, caller: str, statement_type: str, job: JobRecord | None) -> bool:
+    """Whether the caller may see a statement's body; everybody sees its leaf."""
+    roles = roles_of(view, caller)
+    if not roles:
+        return False
+    if job is None or roles & {"auditor", "operator"}:
+        return True
+    if caller in job.body.source_units:
+        return True
+    if caller == job.body.buyer:
+        return job.state == "released" or statement_type in _BUYER_READS_BEFORE_RELEASE
+    return caller == job.body.developer and statement_type in _DEVELOPER_READS
+
+
+def may_read_blob(view: View, caller: str, blob: BlobRecord) -> bool:
+    """Whether the caller may fetch a stored blob (all but mocks and open code are ciphertext)."""
+    return any(_may_read_reference(view, caller, *reference, blob.digest) for reference in blob.references)
+
+
+def _may_read_reference(view: View, caller: str, purpose: str, statement: str, digest: str) -> bool:
+    if purpose == "mock":
+        record = view.get(DatasetRecord, statement)
+        return record is not None and bool(roles_of(view, caller))
+    if purpose == "code":
+        job = view.get(JobRecord, statement)
+        return job is not None and caller in {*job.body.source_units, job.body.developer}
+    output = view.get(OutputRecord, statement)
+    job = view.get(JobRecord, output.body.job) if output else None
+    if output is None or job is None:
+        return False
+    if purpose == "evidence":
+        return any(e.blob == digest and e.source_unit == caller for e in output.body.evidence)
+    artifact = next((a for a in output.body.artifacts if a.blob == digest), None)
+    if artifact is None:
+        return False
+    if any(unit.source_unit == caller for unit in artifact.units):
+        return True
+    return caller == job.body.buyer and job.state == "released" and artifact.name in released_artifacts(view, job)
+
+
+def released_artifacts(view: View, job: JobRecord) -> tuple[str, ...]:
+    """The artifacts that every source unit concerned has approved, in the output's order."""
+    from trustspace.domain.quorum import standing
+
+    output = view.get(OutputRecord, job.output)
+    return standing(view, job, output).artifacts if output else ()
+
+
+def names_everyone_once(job: Job) -> bool:
+    """Whether the job's parties fit together: nobody twice, no source unit judging its own job."""
+    units = job.source_units
+    return len(set(units)) == len(units) and job.developer not in units

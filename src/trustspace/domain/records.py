@@ -1,0 +1,184 @@
+"""The projection: what the ledger's statements add up to. Disposable; rebuilt by folding them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from trustspace.domain.bodies import Dataset, Decision, Grant, Job, Output, Party, RunOffer
+
+
+class Record(BaseModel):
+    """One row of the projection; ``key`` is unique within its kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """The record's name within its kind: a digest, a fingerprint or a challenge."""
+        raise NotImplementedError(type(self).__name__)  # pragma: no cover - every record defines it
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class View(Protocol):
+    """Read access to records. What is not there is None, never an error."""
+
+    def get(self, kind: type[AnyRecord], key: str) -> AnyRecord | None:
+        """The record of this kind and key."""
+
+    def all(self, kind: type[AnyRecord]) -> Iterable[AnyRecord]:
+        """Every record of this kind, oldest first."""
+
+
+class PartyRecord(Record):
+    """A party's newest description."""
+
+    kind: ClassVar[str] = "party"
+    fingerprint: str
+    statement: str
+    body: Party
+
+    @property
+    def key(self) -> str:
+        return self.fingerprint
+
+
+class DatasetRecord(Record):
+    """A dataset version and its state."""
+
+    kind: ClassVar[str] = "dataset"
+    statement: str
+    source_unit: str
+    state: str
+    issued: int
+    body: Dataset
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+
+class JobRecord(Record):
+    """A job: its request, who has agreed, which runs are on, and how it ends."""
+
+    kind: ClassVar[str] = "job"
+    statement: str
+    state: str
+    issued: int
+    body: Job
+    countersigned: str = ""
+    grants: dict[str, str] = {}
+    refused_by: str = ""
+    offers: dict[str, str] = {}
+    output: str = ""
+    release: str = ""
+    receipt: str = ""
+    statements: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+    def parties(self) -> frozenset[str]:
+        """Everyone the job names."""
+        return frozenset({*self.body.source_units, self.body.developer, self.body.buyer})
+
+
+class GrantRecord(Record):
+    """A source unit's grant and how many of its runs are used."""
+
+    kind: ClassVar[str] = "grant"
+    statement: str
+    source_unit: str
+    runs_used: int = 0
+    body: Grant
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+
+class ChallengeRecord(Record):
+    """A broker's challenge to an enclave; answered at most once."""
+
+    kind: ClassVar[str] = "challenge"
+    challenge: str
+    job: str
+    source_unit: str
+    enclave: str
+    used: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.challenge
+
+
+class OfferRecord(Record):
+    """One run: the offer and the data keys released to it, by dataset."""
+
+    kind: ClassVar[str] = "offer"
+    statement: str
+    source_unit: str
+    enclave: str
+    body: RunOffer
+    released: dict[str, str] = {}
+    ended: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+
+class OutputRecord(Record):
+    """A sealed output and the decisions on it, by reviewer key."""
+
+    kind: ClassVar[str] = "output"
+    statement: str
+    issued: int
+    body: Output
+    decisions: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+
+class DecisionRecord(Record):
+    """One reviewer's decision."""
+
+    kind: ClassVar[str] = "decision"
+    statement: str
+    source_unit: str
+    reviewer: str
+    issued: int
+    body: Decision
+
+    @property
+    def key(self) -> str:
+        return self.statement
+
+
+class BlobRecord(Record):
+    """What refers to a stored blob: (purpose, statement) pairs; purposes mock, code, artifact, evidence."""
+
+    kind: ClassVar[str] = "blob"
+    digest: str
+    references: tuple[tuple[str, str], ...]
+
+    @property
+    def key(self) -> str:
+        return self.digest
+
+
+RECORDS: dict[str, type[Record]] = {
+    kind.kind: kind
+    for kind in (
+        PartyRecord, DatasetRecord, JobRecord, GrantRecord, ChallengeRecord, OfferRecord, OutputRecord, DecisionRecord,
+        BlobRecord,
+    )
+}  # fmt: skip

@@ -1,0 +1,78 @@
+"""The state machines, each as one table. docs/architecture.md's diagrams are drawn from these.
+
+An event is the type of the statement that causes it, or one of the events marked ``*`` that follow
+from several statements together (everybody granted, the quorum stands) or from the clock.
+"""
+
+from __future__ import annotations
+
+from trustspace.errors import InvalidTransition
+
+DATASET_STATES = ("described", "uploading", "sealed", "withdrawn")
+DATASET: dict[tuple[str, str], str] = {
+    ("described", "*upload-begun"): "uploading",
+    ("uploading", "dataset"): "sealed",
+    ("sealed", "dataset-withdrawn"): "withdrawn",
+}
+
+JOB_STATES = (
+    "submitted", "granted", "refused", "expired", "running", "failed", "in-review", "approved", "released", "rejected",
+)  # fmt: skip
+JOB: dict[tuple[str, str], str] = {
+    ("submitted", "job-countersignature"): "submitted",
+    ("submitted", "grant"): "submitted",
+    ("submitted", "*all-granted"): "granted",
+    ("submitted", "refusal"): "refused",
+    ("submitted", "*expired"): "expired",
+    ("granted", "run-nonce"): "granted",
+    ("granted", "run-offer"): "granted",
+    ("granted", "key-release"): "granted",
+    ("granted", "*all-released"): "running",
+    ("granted", "refusal"): "refused",
+    ("granted", "run-failed"): "granted",
+    ("granted", "*runs-used"): "failed",
+    ("granted", "*expired"): "expired",
+    ("running", "run-failed"): "granted",
+    ("running", "*runs-used"): "failed",
+    ("running", "output"): "in-review",
+    ("in-review", "decision"): "in-review",
+    ("in-review", "*rejected"): "rejected",
+    ("in-review", "*quorum"): "approved",
+    ("in-review", "*expired"): "expired",
+    ("approved", "release"): "released",
+    ("released", "receipt"): "released",
+}
+
+# Who acts next in each state: nothing waits for nobody.
+JOB_OWNER: dict[str, str] = {
+    "submitted": "source units and buyer",
+    "granted": "brokers and enclaves",
+    "running": "enclaves",
+    "in-review": "reviewers",
+    "approved": "space",
+    "released": "buyer",
+    "refused": "", "expired": "", "failed": "", "rejected": "",
+}  # fmt: skip
+
+# What a developer sees, and nothing finer (trust model: quiet channels).
+COARSE: dict[str, str] = {
+    "submitted": "waiting", "granted": "waiting", "running": "running", "in-review": "in review",
+    "approved": "in review", "released": "released",
+    "refused": "not released", "expired": "not released", "failed": "not released", "rejected": "not released",
+}  # fmt: skip
+
+
+def advance(table: dict[tuple[str, str], str], state: str, event: str, what: str) -> str:
+    """The state after ``event``.
+
+    Raises:
+        InvalidTransition: naming the state that the thing is in.
+
+    """
+    after = table.get((state, event))
+    if after is None:
+        raise InvalidTransition(
+            "This {what} is in state {state}: {event} cannot happen now.",
+            what=what, state=state, event=event.lstrip("*"),
+        )  # fmt: skip
+    return after

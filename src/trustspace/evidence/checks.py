@@ -1,0 +1,219 @@
+"""The checks: each looks at the facts of a run and finds one thing.
+
+Thresholds are policy or constants here, with where they come from; a check never raises on facts that an
+honest enclave can have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trustspace.domain.bodies import Policy
+from trustspace.evidence.facts import PartMetrics, RunFacts
+from trustspace.evidence.words import Language, say
+
+Status = Literal["passed", "warned", "failed", "not_applicable", "could_not_run"]
+
+# How much better a model may be on its training patients, in AUC or in nats of loss. Our choice, to be
+# calibrated; a clearly regularised model stays far below, one that separates its rows by heart far above.
+GAP_WARNED = 0.10
+GAP_FAILED = 0.20
+# Share of the records that the files could hold before it is worth a look. Our choice.
+CAPACITY_WARNED_PERCENT = 10
+TIERS = ("any", "namespaces+seccomp", "namespaces+landlock+seccomp")
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check's result, before the policy is asked."""
+
+    status: Status
+    summary: dict[Language, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def digests(facts: RunFacts, _: Policy) -> Finding:
+    """Everything that ran has the digest that was granted, and every output is committed to."""
+    shown = {pair.name: {"granted": pair.granted, "observed": pair.observed} for pair in facts.digests}
+    wrong = [p.name for p in facts.digests if p.granted != p.observed or not _DIGEST.fullmatch(p.observed)]
+    committed = {name for name, value in facts.commitments if _DIGEST.fullmatch(value)}
+    wrong += sorted({artifact.name for artifact in facts.observed} ^ committed)
+    seen = {"digests": shown, "commitments": dict(facts.commitments)}
+    if wrong or not facts.digests:
+        return Finding("failed", say("digests.failed", names=", ".join(wrong) or "-"), seen)
+    return Finding("passed", say("digests.passed"), seen)
+
+
+def declared_vs_observed(facts: RunFacts, _: Policy) -> Finding:
+    """Exactly the declared artifacts, of the declared kind, size and shape."""
+    declared = {artifact.name: artifact for artifact in facts.declared}
+    observed = {artifact.name: artifact for artifact in facts.observed}
+    wrong = set(declared) ^ set(observed)
+    for name in set(declared) & set(observed):
+        want, have = declared[name], observed[name]
+        shapes = tuple(sorted((tensor.name, tensor.shape) for tensor in have.tensors))
+        if (
+            have.media_type != want.media_type
+            or have.bytes > want.max_bytes
+            or (want.tensors is not None and shapes != tuple(sorted(want.tensors)))
+        ):
+            wrong.add(name)
+    seen = {
+        "declared": {a.name: {"media_type": a.media_type, "max_bytes": a.max_bytes} for a in facts.declared},
+        "observed": {
+            a.name: {
+                "media_type": a.media_type,
+                "bytes": a.bytes,
+                "rows": a.rows,
+                "columns": a.columns,
+                "tensors": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in a.tensors],
+            }
+            for a in facts.observed
+        },
+    }
+    if wrong or len(observed) != len(facts.observed):
+        return Finding(
+            "failed", say("declared_vs_observed.failed", names=", ".join(sorted(wrong)) or "-"), seen
+        )
+    return Finding("passed", say("declared_vs_observed.passed", count=len(observed)), seen)
+
+
+def withheld_metrics(facts: RunFacts, policy: Policy) -> Finding:
+    """How much better the model is on its training patients than on patients it never saw."""
+    seen: dict[str, Any] = {
+        "withheld_patients": facts.withheld_patients,
+        "minimum": policy.minimum_withheld_patients,
+    }
+    if facts.kind == "compute":
+        return Finding("could_not_run", say("withheld_metrics.no_model"), seen)
+    for name, part in (("training", facts.training), ("withheld", facts.withheld)):
+        if part is not None:
+            seen[name] = _shown(part)
+    if facts.withheld_patients < policy.minimum_withheld_patients:
+        few = say(
+            "withheld_metrics.too_few",
+            patients=facts.withheld_patients,
+            minimum=policy.minimum_withheld_patients,
+        )
+        return Finding("could_not_run", few, seen)
+    if facts.training is None or facts.withheld is None:
+        return Finding("could_not_run", say("withheld_metrics.did_not_run"), seen)
+    gap = generalisation_gap(facts.training, facts.withheld)
+    if gap is None:
+        return Finding("could_not_run", say("withheld_metrics.not_measurable"), seen)
+    seen |= {"gap": f"{gap:.3f}", "warned_above": f"{GAP_WARNED:.2f}", "failed_above": f"{GAP_FAILED:.2f}"}
+    status: Status = "failed" if gap > GAP_FAILED else "warned" if gap > GAP_WARNED else "passed"
+    words = say(f"withheld_metrics.{status}", patients=facts.withheld_patients, gap=f"{gap:.2f}")
+    return Finding(status, words, seen)
+
+
+def generalisation_gap(training: PartMetrics, withheld: PartMetrics) -> float | None:
+    """The larger of the gaps in AUC and in loss, at least 0; None when neither part can be compared.
+
+    The loss is in nats, for a numeric target in variances of the training target. A model of classes needs
+    an AUC on both parts: with one class only, nothing was shown.
+    """
+    if training.loss is None or withheld.loss is None or withheld.rows == 0:
+        return None
+    gaps = [withheld.loss - training.loss, 0.0]
+    if training.accuracy is not None or withheld.accuracy is not None:
+        if training.auc is None or withheld.auc is None:
+            return None
+        gaps.append(training.auc - withheld.auc)
+    return max(gaps)
+
+
+def sizes(facts: RunFacts, _: Policy) -> Finding:
+    """How many of the records the files could hold if someone had filled them with records."""
+    total = sum(artifact.bytes for artifact in facts.observed)
+    seen: dict[str, Any] = {
+        "bytes": total,
+        "numbers": sum(artifact.numbers for artifact in facts.observed),
+        "rows": facts.rows,
+        "patients": facts.patients,
+        "record_bytes": facts.record_bytes,
+    }
+    if facts.record_bytes < 1 or facts.rows < 1:
+        return Finding("could_not_run", say("sizes.could_not_run"), seen)
+    records = min(total // facts.record_bytes, facts.rows)
+    seen["records_that_fit"] = records
+    roomy = records * 100 > facts.rows * CAPACITY_WARNED_PERCENT
+    status: Status = "warned" if roomy else "passed"
+    return Finding(status, say(f"sizes.{status}", bytes=total, records=records, rows=facts.rows), seen)
+
+
+def platform(facts: RunFacts, _: Policy) -> Finding:
+    """The sandbox and the platform evidence are at least what was demanded."""
+    seen: dict[str, Any] = {
+        "sandbox_tier": facts.sandbox_tier,
+        "sandbox_tier_demanded": facts.sandbox_tier_demanded,
+        "evidence_kind": facts.evidence_kind,
+        "evidence_kind_demanded": facts.evidence_kind_demanded,
+        "custody": facts.custody,
+    }
+    words: dict[str, str | int] = {
+        "tier": facts.sandbox_tier,
+        "tier_demanded": facts.sandbox_tier_demanded,
+        "kind": facts.evidence_kind,
+        "kind_demanded": facts.evidence_kind_demanded,
+    }
+    tier_holds = (
+        facts.sandbox_tier in TIERS[1:]
+        and facts.sandbox_tier_demanded in TIERS
+        and TIERS.index(facts.sandbox_tier) >= TIERS.index(facts.sandbox_tier_demanded)
+    )
+    # Software evidence never satisfies a demand for hardware; hardware satisfies a demand for software.
+    kind_holds = facts.evidence_kind_demanded in {"software", facts.evidence_kind}
+    if not tier_holds or not kind_holds:
+        return Finding("failed", say("platform.failed", **words), seen)
+    if facts.evidence_kind != "software":
+        return Finding("passed", say("platform.passed", **words), seen)
+    case = "hosted" if facts.custody == "operator-hosted" else "software"
+    return Finding("passed", say(f"platform.{case}", **words), seen)
+
+
+def custom_code(facts: RunFacts, policy: Policy) -> Finding:
+    """Whether code of the developer's met the data; amber at best, whatever else was measured."""
+    seen = {
+        "custom_code": "yes" if facts.custom_code else "no",
+        "model": facts.model,
+        "policy": policy.custom_code,
+    }
+    if not facts.custom_code:
+        return Finding("passed", say("custom_code.passed"), seen)
+    status: Status = "failed" if policy.custom_code == "refuse" else "warned"
+    return Finding(status, say(f"custom_code.{status}"), seen)
+
+
+def buyer_history(facts: RunFacts, _: Policy) -> Finding:
+    """What the buyer holds already that was computed from any of the same datasets."""
+    same = [item for item in facts.history if set(item.datasets) & set(facts.datasets)]
+    seen = {
+        "same_data": [{"output": item.output, "title": item.title, "bytes": item.bytes} for item in same],
+        "other_data": len(facts.history) - len(same),
+    }
+    if same:
+        return Finding("warned", say("buyer_history.warned", count=len(same)), seen)
+    return Finding("passed", say("buyer_history.passed"), seen)
+
+
+def _shown(part: PartMetrics) -> dict[str, int | str]:
+    numbers = {"loss": part.loss, "auc": part.auc, "accuracy": part.accuracy, "r2": part.r2}
+    return {"rows": part.rows} | {
+        name: f"{value:.3f}" for name, value in numbers.items() if value is not None
+    }
+
+
+CHECKS: dict[str, Callable[[RunFacts, Policy], Finding]] = {
+    "digests": digests,
+    "declared_vs_observed": declared_vs_observed,
+    "withheld_metrics": withheld_metrics,
+    "sizes": sizes,
+    "platform": platform,
+    "custom_code": custom_code,
+    "buyer_history": buyer_history,
+}

@@ -1,0 +1,72 @@
+"""A report for a terminal, in English or Chinese; whatever stands in it is text, never a control sequence."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from trustspace.evidence.report import Report
+from trustspace.evidence.words import STATUSES, TITLES, VERDICTS, Language
+
+MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
+MAX_CHARACTERS = 2000
+_LABELS: dict[str, dict[Language, str]] = {
+    "verdict": {"en": "Verdict", "zh": "结论"},
+    "limits": {"en": "What this cannot show", "zh": "本报告的局限"},
+}
+
+
+def render_text(report: Report, lang: Language = "en") -> str:
+    """The report as lines of text; facts follow each check, indented."""
+    lines = [
+        f"{_LABELS['verdict'][lang]}: {VERDICTS[report.verdict][lang]}",
+        neutralise(report.headline.in_language(lang)),
+        "",
+    ]
+    for check in report.checks:
+        title = TITLES.get(check.name, {}).get(lang) or neutralise(check.name)
+        lines.append(f"{MARKS[check.status]} {title} [{STATUSES[check.status][lang]}]")
+        lines.append(f"    {neutralise(check.summary.in_language(lang))}")
+        lines += [f"      {line}" for line in _facts(check.facts)]
+    lines += ["", f"{_LABELS['limits'][lang]}: {neutralise(report.limits.in_language(lang))}"]
+    return "\n".join(lines) + "\n"
+
+
+def neutralise(text: str) -> str:
+    r"""``text`` on one line, with everything invisible written out as ``\u{1b}``.
+
+    Control characters (and so ANSI sequences and line breaks), format characters (bidirectional overrides,
+    zero width), surrogates, private and unassigned code points are shown by number; long text is cut.
+    """
+    shown = "".join(
+        character if _harmless(character) else f"\\u{{{ord(character):x}}}"
+        for character in text[:MAX_CHARACTERS]
+    )
+    return shown if len(text) <= MAX_CHARACTERS else shown + "…"
+
+
+def _harmless(character: str) -> bool:
+    return character == " " or unicodedata.category(character) not in {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Co",
+        "Cn",
+        "Zl",
+        "Zp",
+        "Zs",
+    }
+
+
+def _facts(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _facts(item, f"{name}.{neutralise(str(key))}" if name else neutralise(str(key)))
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for index, item in enumerate(value):
+            yield from _facts(item, f"{name}[{index}]")
+    elif isinstance(value, list):
+        yield f"{name}: {', '.join(neutralise(str(item)) for item in value)}"
+    else:
+        yield f"{name}: {neutralise(str(value))}"

@@ -1,0 +1,258 @@
+"""What may leave a sandbox: only what the job declared, in forms that a strict parser reads to the last byte.
+
+Run in the enclave on bytes that an untrusted worker wrote. Nothing here executes or unpickles anything. Each
+form has one encoding (what parses re-encodes to the same bytes), so that spaces, key order or holes between
+tensors carry no message past the reviewer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.metrics import METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
+from trustspace.jobs.registry import Shape, expected_tensors, model_bytes
+from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, Train
+from trustspace.jobs.spec import Parameters
+from trustspace.jobs.tensors import TensorInfo, read_tensors, tensor_infos
+
+MAX_JSON_BYTES = 1 << 20
+MAX_JSON_DEPTH = 32
+MAX_CSV_COLUMNS = 1024
+MAX_CELL_CHARACTERS = 4096
+
+
+@dataclass(frozen=True)
+class DeclaredArtifact:
+    """What may come out under a name. ``tensors`` is None where the platform cannot know the shapes."""
+
+    name: str
+    media_type: str
+    max_bytes: int
+    tensors: tuple[tuple[str, Shape], ...] | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What an artifact was seen to be; ``rows`` and ``columns`` are 0 where it is not a table."""
+
+    name: str
+    media_type: str
+    bytes: int
+    tensors: tuple[TensorInfo, ...] = ()
+    rows: int = 0
+    columns: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers its tensors hold."""
+        return sum(_product(tensor.shape) for tensor in self.tensors)
+
+
+def declared_artifacts(parameters: Parameters) -> tuple[DeclaredArtifact, ...]:
+    """Everything that the job may hand out; nothing else leaves the sandbox."""
+    if parameters.train is None:
+        return tuple(
+            DeclaredArtifact(o.name, o.media_type, o.max_bytes) for o in parameters.computing().outputs
+        )
+    train, features = parameters.train, parameters.features
+    tensors = None if train.model == "custom" else tuple(sorted(expected_tensors(train, features).items()))
+    largest = model_bytes(train, features)
+    return (
+        DeclaredArtifact(METRICS_ARTIFACT, "application/json", MIB),
+        DeclaredArtifact(MODEL_ARTIFACT, "application/x-safetensors", largest, tensors),
+    )
+
+
+def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
+    """Raise VerificationFailed unless the job declared this artifact and it is exactly what was declared."""
+    declared = {artifact.name: artifact for artifact in declared_artifacts(parameters)}.get(raw.name)
+    if declared is None:
+        raise VerificationFailed("Artifact {name} was not declared by the job.", name=raw.name)
+    if raw.media_type != declared.media_type:
+        raise VerificationFailed("Artifact {name} is not of the declared media type.", name=raw.name)
+    if len(raw.data) > declared.max_bytes:
+        raise VerificationFailed(
+            "Artifact {name} is larger than the declared {limit} bytes.",
+            name=raw.name,
+            limit=declared.max_bytes,
+        )
+    if raw.media_type == "application/x-safetensors":
+        _check_tensors(raw, declared, parameters)
+    elif raw.media_type == "application/json":
+        value = parse_json(raw.data)
+        if parameters.train is not None:
+            check_training_metrics(value, parameters.train)
+    elif raw.media_type == "text/csv":
+        parse_csv(raw.data)
+    else:
+        raise VerificationFailed("Artifact {name} is of a kind that may not leave.", name=raw.name)
+
+
+def check_artifacts(artifacts: Sequence[RawArtifact], parameters: Parameters) -> None:
+    """Check every artifact, and that nothing declared is missing and nothing is there twice."""
+    for raw in artifacts:
+        check_artifact(raw, parameters)
+    names = [raw.name for raw in artifacts]
+    if len(set(names)) != len(names):
+        raise VerificationFailed("An artifact is there twice.")
+    for declared in declared_artifacts(parameters):
+        if declared.name not in names:
+            raise VerificationFailed("The declared artifact {name} is missing.", name=declared.name)
+
+
+def describe_artifact(raw: RawArtifact) -> ArtifactFacts:
+    """What ``raw`` is, for the reviewer's report. Raises VerificationFailed when its form is not sound."""
+    tensors: tuple[TensorInfo, ...] = ()
+    rows = columns = 0
+    if raw.media_type == "application/x-safetensors":
+        tensors = tensor_infos(raw.data)
+    elif raw.media_type == "text/csv":
+        table = parse_csv(raw.data)
+        rows, columns = len(table) - 1, len(table[0])
+    return ArtifactFacts(raw.name, raw.media_type, len(raw.data), tensors, rows, columns)
+
+
+def _check_tensors(raw: RawArtifact, declared: DeclaredArtifact, parameters: Parameters) -> None:
+    read_tensors(raw.data)
+    if parameters.train is None:
+        return
+    infos = tensor_infos(raw.data)
+    if any(info.dtype != "F32" for info in infos):
+        raise VerificationFailed("Artifact {name} holds a tensor that is not float32.", name=raw.name)
+    observed = {info.name: info.shape for info in infos}
+    expected = expected_tensors(parameters.train, parameters.features)
+    if declared.tensors is None:
+        extra = {name: shape for name, shape in observed.items() if name not in expected}
+        if any(not name.startswith("model.") for name in extra):
+            raise VerificationFailed("Artifact {name} holds a tensor outside the model.", name=raw.name)
+        if sum(_product(shape) for shape in extra.values()) > (parameters.train.max_parameters or 0):
+            raise VerificationFailed(
+                "Artifact {name} holds more numbers than train.max_parameters.", name=raw.name
+            )
+        observed = {name: shape for name, shape in observed.items() if name in expected}
+    if observed != expected:
+        raise VerificationFailed(
+            "Artifact {name} does not hold exactly the tensors of the declared model.", name=raw.name
+        )
+
+
+def check_training_metrics(value: Any, train: Train) -> None:
+    """Raise VerificationFailed unless ``value`` is exactly what the platform's loop reports, nothing more.
+
+    Custom model code runs in the process that writes these metrics and could put anything there.
+    """
+    scores = ("r2",) if train.task == "regression" else ("auc", "accuracy")
+    numbers = ("rows", "left_out", "epochs", "threads")
+    wanted = {"format", "model", "loss_per_epoch", "loss", *numbers, *scores}
+    sound = (
+        isinstance(value, dict)
+        and set(value) == wanted
+        and (value["format"], value["model"], value["epochs"]) == (METRICS_FORMAT, train.model, train.epochs)
+        and all(type(value[name]) is int and 0 <= value[name] < 1 << 53 for name in numbers)
+        and isinstance(value["loss_per_epoch"], list)
+        and len(value["loss_per_epoch"]) == train.epochs
+        and all(is_decimal_text(number) for number in value["loss_per_epoch"])
+        and all(is_decimal_text(value[name]) or value[name] == NOT_MEASURABLE for name in ("loss", *scores))
+    )
+    if not sound:
+        raise VerificationFailed("Artifact {name} is not what training reports.", name=METRICS_ARTIFACT)
+
+
+def encode_json(value: Any) -> bytes:
+    """The one encoding of a JSON artifact: sorted keys, no spaces, UTF-8, no NaN. Raises InvalidInput."""
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        data = text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidInput(
+            "A JSON output holds something that JSON cannot say.",
+            fix="Use tables, lists, text, true, false, None and finite numbers; float(x) for a NumPy number.",
+        ) from None
+    return data
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON artifact; VerificationFailed unless it is bounded and in its one encoding."""
+    if len(data) > MAX_JSON_BYTES:
+        raise VerificationFailed("A JSON artifact is larger than {limit} bytes.", limit=MAX_JSON_BYTES)
+    try:
+        value = json.loads(data.decode("utf-8"))
+        same = encode_json(value) == data
+    except (ValueError, RecursionError, InvalidInput):
+        raise VerificationFailed("A JSON artifact is not valid JSON.") from None
+    if not same:
+        raise VerificationFailed("A JSON artifact is not in its one form.")
+    if _depth(value) > MAX_JSON_DEPTH:
+        raise VerificationFailed("A JSON artifact is nested deeper than {limit}.", limit=MAX_JSON_DEPTH)
+    return value
+
+
+def encode_csv(rows: Sequence[Sequence[str]]) -> bytes:
+    """The one encoding of a table: a header and rows of text, line feeds, quotes only where needed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode("utf-8")
+
+
+def parse_csv(data: bytes) -> list[list[str]]:
+    """Header and rows of a CSV artifact.
+
+    Raises VerificationFailed unless it is rectangular UTF-8 in its one encoding, with a name for every
+    column, and no cell that a spreadsheet would run as a formula.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
+        same = encode_csv(rows) == data
+    except (ValueError, csv.Error):
+        raise VerificationFailed("A CSV artifact is not valid UTF-8 CSV.") from None
+    if not rows or not 1 <= len(rows[0]) <= MAX_CSV_COLUMNS or any(len(row) != len(rows[0]) for row in rows):
+        raise VerificationFailed(
+            "A CSV artifact is not a table of 1 to {limit} columns.", limit=MAX_CSV_COLUMNS
+        )
+    if not same:
+        raise VerificationFailed("A CSV artifact is not in its one form.")
+    if len(set(rows[0])) != len(rows[0]) or "" in rows[0]:
+        raise VerificationFailed("A CSV artifact has a column without a name of its own.")
+    for row in rows:
+        for cell in row:
+            if len(cell) > MAX_CELL_CHARACTERS or not (cell.isprintable() or not cell):
+                raise VerificationFailed(
+                    "A CSV artifact has a cell with control characters or too much text."
+                )
+            if cell[:1] in {"=", "+", "-", "@"} and not _is_number(cell):
+                raise VerificationFailed(
+                    "A CSV artifact has a cell that a spreadsheet would run as a formula."
+                )
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _depth(value: Any) -> int:
+    deepest, todo = 0, [(value, 1)]
+    while todo:
+        item, depth = todo.pop()
+        deepest = max(deepest, depth)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        todo.extend((child, depth + 1) for child in children)
+    return deepest
+
+
+def _product(shape: Sequence[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

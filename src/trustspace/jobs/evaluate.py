@@ -1,0 +1,30 @@
+"""Judges an exported model on rows that training never saw, in a sandbox of its own.
+
+It starts from the exported bytes, not from the training process: what is measured is what would leave.
+"""
+
+from __future__ import annotations
+
+from trustspace.jobs.artifacts import encode_json
+from trustspace.jobs.metrics import EVALUATION_FORMAT
+from trustspace.jobs.models import build, load_arrays
+from trustspace.jobs.programs import Emit, Inputs
+from trustspace.jobs.sections import METRICS_ARTIFACT
+from trustspace.jobs.tensors import read_tensors
+from trustspace.jobs.training import assess, code_of, parameters_of, read_rows, set_up, table_of
+
+
+def run(inputs: Inputs, emit: Emit) -> None:
+    """The program ``evaluate``: ``withheld`` and, with ``members``, ``training`` metrics in metrics.json."""
+    parameters = parameters_of(inputs)
+    tensors = read_tensors(bytes(inputs["model"]))
+    set_up(parameters)
+    module = build(parameters, code_of(inputs))
+    load_arrays(module, tensors)
+    metrics: dict[str, object] = {"format": EVALUATION_FORMAT}
+    for part, name in (("withheld", "data"), ("training", "members")):
+        if name in inputs:
+            rows = read_rows(table_of(inputs, name), parameters)
+            metrics[part] = assess(module, rows, tensors, parameters).to_json() | {"left_out": rows.left_out}
+            print(f"evaluated {len(rows.target)} {part} rows", flush=True)
+    emit(METRICS_ARTIFACT, "application/json", encode_json(metrics))

@@ -1,0 +1,171 @@
+"""The safetensors format, read and written in its one canonical form (github.com/huggingface/safetensors).
+
+A file is a u64 little-endian header length, a JSON header and the tensors' bytes. The format leaves room that
+could carry a message (order of tensors, spaces, holes, metadata); here tensors stand in the order of their
+names, without holes, the header is compact JSON padded with spaces to 8 bytes, and nothing else is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustspace.errors import InvalidInput, VerificationFailed
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_TENSORS = 4096
+MAX_DIMENSIONS = 8
+# In the order in which the format's own library lays tensors out.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "U8": np.dtype("u1"),
+}
+_RANK = {name: rank for rank, name in enumerate(DTYPES)}
+_BY_DTYPE = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor's name, type (such as ``F32``) and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def write_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The canonical file of ``tensors``. Raises InvalidInput for a type, name or value that may not go in."""
+    header: dict[str, Any] = {}
+    parts: list[bytes] = []
+    offset = 0
+    kinds = {name: _kind(name, array) for name, array in tensors.items()}
+    for name in sorted(tensors, key=lambda n: (_RANK[kinds[n]], n)):
+        data = np.ascontiguousarray(tensors[name], dtype=DTYPES[kinds[name]]).tobytes()
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        parts.append(data)
+        offset += len(data)
+    data = _encode_header(header) + b"".join(parts)
+    try:
+        read_tensors(data)
+    except VerificationFailed as error:
+        raise InvalidInput(
+            "These tensors may not be exported: {reason}", reason=error.public_message
+        ) from None
+    return data
+
+
+def _kind(name: str, array: NDArray[Any]) -> str:
+    dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
+    if dtype not in _BY_DTYPE:
+        raise InvalidInput(
+            "Tensor {name} has a type that may not be exported.",
+            fix="Use one of: {kinds}.",
+            name=name,
+            kinds=", ".join(DTYPES),
+        )
+    return _BY_DTYPE[dtype]
+
+
+def read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
+    """Every tensor of a canonical file, as read-only arrays over ``data``.
+
+    Raises VerificationFailed for anything that :func:`write_tensors` would not have written (apart from the
+    metadata ``{"format": "pt"}``, which is let through), and for a value that is not a finite number.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for info, start, stop in _entries(data):
+        array: NDArray[Any] = np.frombuffer(
+            data, DTYPES[info.dtype], offset=start, count=math.prod(info.shape)
+        ).reshape(info.shape)
+        if stop - start != array.nbytes:
+            raise VerificationFailed("Tensor {name} does not have the size of its shape.", name=info.name)
+        if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
+            raise VerificationFailed("Tensor {name} holds a value that is not a number.", name=info.name)
+        arrays[info.name] = array
+    return arrays
+
+
+def tensor_infos(data: bytes) -> tuple[TensorInfo, ...]:
+    """What is in a canonical file; checked as :func:`read_tensors` does, apart from the values."""
+    return tuple(info for info, _, _ in _entries(data))
+
+
+def _entries(data: bytes) -> list[tuple[TensorInfo, int, int]]:
+    if len(data) < 8:
+        raise VerificationFailed("The tensor file is cut short.")
+    (header_bytes,) = struct.unpack_from("<Q", data)
+    if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise VerificationFailed("The tensor file's header has a size that cannot be.")
+    raw = data[8 : 8 + header_bytes]
+    try:
+        header = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse
+        )
+    except (ValueError, RecursionError):
+        raise VerificationFailed("The tensor file's header is not valid JSON.") from None
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise VerificationFailed(
+            "The tensor file's header is not a table of at most {limit} tensors.", limit=MAX_TENSORS
+        )
+    body = dict(header)
+    if "__metadata__" in body and body.pop("__metadata__") != {"format": "pt"}:
+        raise VerificationFailed("The tensor file carries metadata.")
+    if data[: 8 + header_bytes] != _encode_header(header):
+        raise VerificationFailed("The tensor file's header is not in its one form.")
+    entries: list[tuple[TensorInfo, int, int]] = []
+    offset = 0
+    for name, value in body.items():
+        info, begin, end = _entry(name, value)
+        if begin != offset or end - begin != math.prod(info.shape) * DTYPES[info.dtype].itemsize:
+            raise VerificationFailed("The tensors do not lie one after the other.")
+        offset = end
+        entries.append((info, 8 + header_bytes + begin, 8 + header_bytes + end))
+    order = [(_RANK[info.dtype], info.name) for info, _, _ in entries]
+    if order != sorted(order) or 8 + header_bytes + offset != len(data):
+        raise VerificationFailed("The tensors are not in their order, or bytes follow them.")
+    return entries
+
+
+def _entry(name: str, value: Any) -> tuple[TensorInfo, int, int]:
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(begin), int(end)], **rest} if (
+            not rest
+        ):
+            numbers = [*shape, begin, end]
+        case _:
+            raise VerificationFailed("The tensor file's header has an entry that is not a tensor.")
+    if not 1 <= len(name) <= 200 or not name.isascii() or not name.isprintable():
+        raise VerificationFailed("A tensor has a name that is not allowed.")
+    if dtype not in DTYPES:
+        raise VerificationFailed("Tensor {name} has a type that may not be exported.", name=name)
+    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 40 for n in numbers):
+        raise VerificationFailed("Tensor {name} has a shape that cannot be.", name=name)
+    return TensorInfo(name, dtype, tuple(shape)), begin, end
+
+
+def _encode_header(header: Mapping[str, Any]) -> bytes:
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name twice")
+    return value
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)

@@ -1,0 +1,280 @@
+"""The platform's own training loop. The developer says what and how long, never how rows are handled.
+
+Deterministic: the same inputs and number of threads give the same bytes. Progress goes to standard output,
+which is the run's sealed log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from trustspace.data.handin import from_buffer
+from trustspace.errors import InvalidInput
+from trustspace.jobs.artifacts import encode_json
+from trustspace.jobs.bundle import parse_bundle
+from trustspace.jobs.features import Preparation, categorical_mask, column_of, read_features, read_target
+from trustspace.jobs.images import read_images
+from trustspace.jobs.metrics import METRICS_FORMAT, Quality, decimal_text, quality
+from trustspace.jobs.models import build, load_arrays, to_arrays
+from trustspace.jobs.optimise import make_optimiser
+from trustspace.jobs.programs import Emit, Inputs
+from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
+from trustspace.jobs.spec import Parameters
+from trustspace.jobs.tensors import write_tensors
+
+EVALUATION_BATCH_ROWS = 2048
+LOG_LINES = 100
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model is trained or judged on: raw features (or pixels) and the target of the usable rows."""
+
+    features: NDArray[Any]
+    target: NDArray[np.float64]
+    left_out: int
+
+
+def run(inputs: Inputs, emit: Emit) -> None:
+    """The program ``train``: see :func:`trustspace.jobs.programs.train`."""
+    parameters = parameters_of(inputs)
+    train = parameters.training()
+    rows = read_rows(table_of(inputs), parameters)
+    if len(rows.target) < 2:
+        raise InvalidInput("Fewer than two rows have a usable value in column {column}.", column=train.target)
+    print(f"training {train.model} on {len(rows.target)} rows, {rows.left_out} left out", flush=True)
+    set_up(parameters)
+    module = build(parameters, code_of(inputs))
+    trained = fit(module, rows, parameters)
+    emit(
+        MODEL_ARTIFACT, "application/x-safetensors", write_tensors({**trained.platform, **to_arrays(module)})
+    )
+    emit(METRICS_ARTIFACT, "application/json", encode_json(trained.metrics))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The platform's own tensors of a trained model, and its metrics.json."""
+
+    platform: dict[str, NDArray[Any]]
+    metrics: dict[str, Any]
+
+
+def fit(module: nn.Module, rows: Rows, parameters: Parameters) -> Trained:
+    """Train ``module`` in place. Raises InvalidInput when the loss stops being a number."""
+    train = parameters.training()
+    platform = prepare(rows, parameters)
+    inputs = model_inputs(rows, platform, parameters)
+    target = torch.from_numpy(scaled_target(rows, platform).astype(np.float32))
+    if train.task == "multiclass":
+        target = torch.from_numpy(rows.target.astype(np.int64))
+    optimiser = make_optimiser(
+        train.optimiser,
+        module.parameters(),
+        learning_rate=float(train.learning_rate),
+        weight_decay=float(train.weight_decay),
+    )
+    order = torch.Generator().manual_seed(train.seed)
+    losses: list[str] = []
+    every = -(-train.epochs // LOG_LINES)
+    for epoch in range(1, train.epochs + 1):
+        module.train()
+        total = torch.zeros((), dtype=torch.float64)
+        seen = 0
+        for batch in batches(torch.randperm(len(target), generator=order), train.batch_size):
+            optimiser.zero_grad()
+            loss = loss_of(train.task, module(inputs.take(batch)), target[batch])
+            torch.autograd.backward(loss)
+            optimiser.step()
+            total += loss.detach() * len(batch)
+            seen += len(batch)
+        value = float(total) / seen
+        if not np.isfinite(value):
+            raise InvalidInput(
+                "Training diverged in epoch {epoch}.",
+                fix="Lower train.learning_rate or standardise.",
+                epoch=epoch,
+            )
+        losses.append(decimal_text(value))
+        if epoch % every == 0 or epoch == train.epochs:
+            print(f"epoch {epoch}/{train.epochs} loss {value:.6f}", flush=True)
+    result = assess(module, rows, platform, parameters)
+    metrics = {
+        "format": METRICS_FORMAT,
+        "model": train.model,
+        "left_out": rows.left_out,
+        "epochs": train.epochs,
+        "loss_per_epoch": losses,
+        "threads": parameters.limits.threads,
+        **result.to_json(),
+    }
+    return Trained(platform, metrics)
+
+
+class ModelInputs:
+    """The model's inputs, whole for a table; images stay bytes until their batch is needed."""
+
+    def __init__(
+        self, whole: torch.Tensor, mean: torch.Tensor | None = None, scale: torch.Tensor | None = None
+    ) -> None:
+        self.whole, self.mean, self.scale = whole, mean, scale
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """Inputs of ``rows``, float32."""
+        batch = self.whole[rows]
+        if self.mean is None or self.scale is None:
+            return batch
+        return (batch.to(torch.float32) / 255.0 - self.mean) / self.scale
+
+
+def prepare(rows: Rows, parameters: Parameters) -> dict[str, NDArray[Any]]:
+    """The platform's tensors (``input.*``, ``output.*``), float32, from the training rows."""
+    train = parameters.training()
+    tensors: dict[str, NDArray[Any]]
+    if train.is_image:
+        pixels = rows.features.transpose(1, 0, 2, 3).reshape(rows.features.shape[1], -1)
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels]).astype(np.float64)
+        levels = np.arange(256) / 255.0
+        mean = counts @ levels / counts.sum(axis=1)
+        spread = np.sqrt(np.maximum(counts @ levels**2 / counts.sum(axis=1) - mean**2, 0.0))
+        if not train.standardise:
+            mean, spread = np.zeros_like(mean), np.ones_like(spread)
+        tensors = {"input.mean": mean, "input.scale": np.where(spread < 1e-6, 1.0, spread)}
+    else:
+        fitted = Preparation.fit(rows.features, categorical_mask(parameters), standardise=train.standardise)
+        tensors = {"input.fill": fitted.fill, "input.mean": fitted.mean, "input.scale": fitted.scale}
+    if train.task == "regression":
+        spread_of_target = float(rows.target.std())
+        tensors["output.mean"] = np.array([rows.target.mean()])
+        tensors["output.scale"] = np.array([spread_of_target if spread_of_target > 1e-12 else 1.0])
+    return {name: array.astype(np.float32) for name, array in tensors.items()}
+
+
+def model_inputs(rows: Rows, platform: Mapping[str, NDArray[Any]], parameters: Parameters) -> ModelInputs:
+    """What the network sees of ``rows``."""
+    if parameters.training().is_image:
+        mean, scale = (
+            torch.from_numpy(np.array(platform[name]))[:, None, None]
+            for name in ("input.mean", "input.scale")
+        )
+        return ModelInputs(torch.from_numpy(rows.features), mean, scale)
+    preparation = Preparation(platform["input.fill"], platform["input.mean"], platform["input.scale"])
+    return ModelInputs(torch.from_numpy(preparation.apply(rows.features)))
+
+
+def scaled_target(rows: Rows, platform: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """The target in the units of the loss: a number in training means and deviations, a class as it is."""
+    if "output.mean" not in platform:
+        return rows.target
+    scaled: NDArray[np.float64] = (rows.target - float(platform["output.mean"][0])) / float(
+        platform["output.scale"][0]
+    )
+    return scaled
+
+
+def assess(
+    module: nn.Module, rows: Rows, platform: Mapping[str, NDArray[Any]], parameters: Parameters
+) -> Quality:
+    """How good ``module`` is on ``rows``."""
+    module.eval()
+    inputs = model_inputs(rows, platform, parameters)
+    task, outputs = parameters.training().task, parameters.training().outputs
+    parts: list[NDArray[Any]] = []
+    with torch.no_grad():
+        for start in range(0, len(inputs), EVALUATION_BATCH_ROWS):
+            answers = module(inputs.take(slice(start, start + EVALUATION_BATCH_ROWS)))
+            parts.append(check_shape(answers, outputs).numpy().astype(np.float64))
+    logits = np.concatenate(parts) if parts else np.zeros((0, outputs))
+    return quality(task, logits, scaled_target(rows, platform))
+
+
+def loss_of(task: str, answers: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean loss of raw model outputs [rows, outputs]."""
+    if task == "multiclass":
+        return functional.cross_entropy(answers, target)
+    answers = check_shape(answers, 1)[:, 0]
+    if task == "binary":
+        return functional.binary_cross_entropy_with_logits(answers, target)
+    return functional.mse_loss(answers, target)
+
+
+def check_shape(answers: torch.Tensor, outputs: int) -> torch.Tensor:
+    """Raise InvalidInput unless a (custom) model gave ``outputs`` numbers for each row."""
+    if answers.ndim != 2 or answers.shape[1] != outputs:
+        raise InvalidInput("The model must give {outputs} number(s) for each row.", outputs=outputs)
+    return answers
+
+
+def batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """``order`` in pieces of ``size``; a single last row waits for another epoch (batch norm needs two)."""
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        if len(batch) > 1 or size == 1:
+            yield batch
+
+
+def set_up(parameters: Parameters) -> None:
+    """Seed torch and hold it to deterministic algorithms and the declared number of threads."""
+    torch.manual_seed(parameters.training().seed)
+    # use_deterministic_algorithms() says the same and imports the compiler: seconds, for nothing here.
+    torch.set_deterministic_debug_mode("error")
+    torch.set_num_threads(parameters.limits.threads)
+
+
+def read_rows(table: pa.Table, parameters: Parameters) -> Rows:
+    """Features and target of the rows that have a usable target and, for images, an image."""
+    train = parameters.training()
+    target, usable = read_target(table, train)
+    name = parameters.features[0]
+    if train.is_image:
+        usable &= ~column_of(table, name).is_null().to_numpy()
+    kept = table.filter(pa.array(usable))
+    features: NDArray[Any]
+    if train.is_image:
+        features = read_images(
+            column_of(kept, name), name, size=train.image_size or 0, channels=train.channels or 1
+        )
+    else:
+        features = read_features(kept, parameters)
+    return Rows(features, target[usable], int((~usable).sum()))
+
+
+def parameters_of(inputs: Inputs) -> Parameters:
+    """The job's parameters, from their canonical JSON."""
+    return Parameters.from_json(json.loads(bytes(inputs["parameters"])))
+
+
+def table_of(inputs: Inputs, name: str = "data") -> pa.Table:
+    """An Arrow IPC stream as a table, without copying it."""
+    return from_buffer(inputs[name])
+
+
+def code_of(inputs: Inputs) -> dict[str, str] | None:
+    """The files of the code bundle, when the run has one."""
+    return parse_bundle(bytes(inputs["code"])) if "code" in inputs else None
+
+
+__all__ = [
+    "Rows",
+    "assess",
+    "build",
+    "code_of",
+    "load_arrays",
+    "parameters_of",
+    "read_rows",
+    "run",
+    "table_of",
+]

@@ -1,0 +1,418 @@
+"""The enclave's handle on its launcher: give it tasks, get sealed memory back.
+
+Start it first in the process, before any thread runs and any key is loaded. The launcher itself
+(``service``) is a separate, unprivileged program; if it dies, every sandbox dies with it, and if we die,
+it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from trustspace.errors import CannotIsolate, InvalidInput, Unavailable
+from trustspace.sandbox import bubblewrap, cgroup, doctor, layout, memory, protocol, seccomp
+from trustspace.sandbox.config import (
+    LOG_BYTES,
+    MIB,
+    TIER_FULL,
+    TIER_WITHOUT_LANDLOCK,
+    Limits,
+    SandboxConfig,
+    Status,
+    tier_satisfies,
+)
+from trustspace.sandbox.identity import sandbox_identity
+from trustspace.sandbox.inside import SELF_CHECK
+from trustspace.sandbox.runtime import Runtime, ensure_app, find_runtime
+
+START_SECONDS = 30.0
+SELF_CHECK_LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=256 * MIB, output_bytes=64 << 10)
+MAX_INPUTS = 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """One program to run once: its name, its inputs as sealed memfds, what it may use.
+
+    The descriptors stay the caller's; the launcher opens them anew, read-only.
+    """
+
+    program: str
+    inputs: Mapping[str, int]
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class Result:
+    """How a task ended. ``output`` is a sealed memfd, only when finished; close() it after use.
+
+    ``reason`` refines the status for the source unit: "", "wall-clock", "memory", "cpu-time", "signal",
+    "forbidden-call", "exit-status", "output", "cancelled", "did-not-start", "output-still-open".
+    ``first_row_ms`` is the time from spawn to the mapped inputs, None when it never came that far;
+    ``log_bytes`` counts what was written, of which ``log`` keeps the first 256 KiB.
+    """
+
+    status: Status
+    reason: str
+    output: int | None
+    log: bytes
+    log_bytes: int
+    wall_ms: int
+    first_row_ms: int | None
+    peak_bytes: int
+
+    def read_output(self, limit: int) -> bytes:
+        """The output's bytes, at most ``limit``. Raises InvalidInput when there is none."""
+        if self.output is None:
+            raise InvalidInput("The task {status} and left no output.", status=self.status)
+        return memory.read(self.output, limit)
+
+    def close(self) -> None:
+        """Give the output's memory back."""
+        if self.output is not None:
+            os.close(self.output)
+            self.output = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A task on its way: wait for its result, or end it."""
+
+    number: int
+    _future: Future[Result]
+    _launcher: Launcher
+
+    def result(self, timeout_seconds: float | None = None) -> Result:
+        """Wait for the end. Raises Unavailable when the launcher is gone, TimeoutError when it takes longer."""
+        try:
+            return self._future.result(timeout_seconds)
+        except CancelledError:
+            raise Unavailable("The task was given up before it started.") from None
+
+    def cancel(self) -> None:
+        """End the task now; its result says "killed" with the reason "cancelled"."""
+        self._launcher._cancel(self.number)
+
+
+class Launcher:
+    """Starts sandboxes; safe to use from any number of threads.
+
+    ``tier``, ``details`` (strings for evidence and for people) and ``measurement`` say what it can be
+    relied on for.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, concurrent: int, base: cgroup.Base | None
+    ) -> None:
+        self._process = process
+        self._control = control
+        self._base = base
+        self._slots = threading.BoundedSemaphore(concurrent)
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future[Result]] = {}
+        self._next = 1
+        self._reader: threading.Thread | None = None
+        self._closed = False
+        self.tier = ""
+        self.details: dict[str, str] = {}
+        self.measurement = ""
+
+    @classmethod
+    def start(cls, config: SandboxConfig | None = None, *, allow_threads: bool = False) -> Launcher:
+        """Probe the host, start the launcher, and look at one sandbox from the inside.
+
+        The check for threads is what keeps this the first act of a process: later, a copy of its memory,
+        keys and all, would exist for the moment between fork and exec. ``allow_threads`` is for tests and
+        tools that hold no keys.
+
+        Raises CannotIsolate when the host does not give the tier demanded, when a sandbox turns out weaker
+        than it should be, or when this process has threads already. There is no weaker mode to fall into.
+        """
+        config = config or SandboxConfig()
+        if not allow_threads and len(os.listdir("/proc/self/task")) > 1:
+            raise CannotIsolate(
+                "The launcher must be started before any thread exists in the process.",
+                fix="Start it first, before grpc and numerical libraries are imported.",
+            )
+        report = doctor.probe(config)
+        if report.tier is None:
+            raise CannotIsolate("This host cannot isolate: {reasons}", reasons=report.reasons("en"))
+        identity = sandbox_identity(config.user)
+        runtime = find_runtime(config.runtime)
+        app = ensure_app(runtime, config.app_directory)
+        bwrap = shutil.which("bwrap")
+        assert bwrap is not None
+        base = cgroup.prepare(identity.uid, identity.gid) if config.cgroups else None
+        made = bubblewrap.plan(config, runtime, app)
+        landlock = config.landlock and report.facts.landlock_abi > 0
+        orders = {
+            "plan": {
+                "runtime": {**asdict(runtime), "path": str(runtime.path)},
+                "app": str(app),
+                "test_programs": str(made.test_programs) if made.test_programs else None,
+                "tmp_bytes": made.tmp_bytes,
+                "shm_bytes": made.shm_bytes,
+                "threads": made.threads,
+            },
+            "bwrap": bwrap,
+            "landlock": landlock,
+            "cgroup": base.to_message() if base else None,
+        }
+        program = memory.sealed("filter", seccomp.compile_filter(allow_memfd=base is not None))
+        try:
+            process, control = _spawn(runtime, app, identity.drop())
+            launcher = cls(process, control, config.concurrent, base)
+            try:
+                if base is not None:
+                    cgroup.enter_launcher(base, process.pid)
+                launcher._introduce(orders, program)
+                launcher.tier = TIER_FULL if landlock else TIER_WITHOUT_LANDLOCK
+                launcher.measurement = app.name
+                launcher.details = {
+                    "user": "dedicated" if identity.dedicated else "same",
+                    "memory": f"cgroup v{base.version}" if base else "limits of each process",
+                    "landlock": str(report.facts.landlock_abi) if landlock else "none",
+                    "bubblewrap": report.facts.bwrap_version,
+                    "kernel": report.facts.kernel,
+                    "python": runtime.python_version,
+                    "runtime_lock": runtime.lock_sha256,
+                    "swap": "on" if report.facts.swap else "off",
+                    "programs": "test" if config.test_programs else "platform",
+                }
+                launcher._self_check(landlock=landlock, demanded=config.minimum_tier)
+            except BaseException:
+                launcher.close()
+                raise
+        finally:
+            os.close(program)
+        return launcher
+
+    def _introduce(self, orders: dict[str, Any], program: int) -> None:
+        self._control.settimeout(START_SECONDS)
+        try:
+            protocol.send(self._control, orders, [program])
+            received = protocol.receive(self._control)
+        except (OSError, ValueError):
+            received = None
+        finally:
+            self._control.settimeout(None)
+        said = received[0] if received else {}
+        if said.get("event") != "ready":
+            raise CannotIsolate(
+                "The sandbox launcher did not start: {reason}.", reason=str(said.get("error", "it ended at once"))
+            )
+
+    def _self_check(self, *, landlock: bool, demanded: str) -> None:
+        """Start one sandbox and compare what it finds with what was ordered."""
+        with contextlib.closing(self._lone_result(Task(SELF_CHECK, {}, SELF_CHECK_LIMITS))) as result:
+            if result.status != "finished":
+                raise CannotIsolate(
+                    "A first sandbox did not run ({reason}): {log}",
+                    reason=result.reason,
+                    log=result.log.decode(errors="replace").strip()[-400:],
+                )
+            seen = _self_check_report(result)
+        wrong = sorted(
+            name
+            for name, good in {
+                "user": seen.get("uid") == layout.SANDBOX_ID,
+                "seccomp": seen.get("seccomp") == 2,
+                "no_new_privs": seen.get("no_new_privs") == 1,
+                "capabilities": seen.get("capabilities") == 0,
+                "core dumps": seen.get("core_limit") == [1, 1],
+                "network": seen.get("no_network") is True,
+                "read-only root": seen.get("root_read_only") is True,
+                "landlock": seen.get("root_closed") is True or not landlock,
+            }.items()
+            if not good
+        )
+        if wrong:
+            raise CannotIsolate("A first sandbox is weaker than ordered: {walls}.", walls=", ".join(wrong))
+        if not tier_satisfies(self.tier, demanded):
+            raise CannotIsolate("This host gives {tier}, and {demanded} is demanded.", tier=self.tier, demanded=demanded)
+
+    def _lone_result(self, task: Task) -> Result:
+        """Run a task without starting the reader's thread: our owner may still want to be single-threaded."""
+        with self._lock:
+            number = self._next
+            self._next += 1
+            self._send_task(number, task)
+            received = protocol.receive(self._control)
+        if received is None:
+            raise CannotIsolate("The sandbox launcher ended unexpectedly.")
+        return _result(*received)
+
+    # -- tasks
+
+    def run(self, task: Task) -> Result:
+        """Run one task and wait for its end. Raises InvalidInput for a bad task, Unavailable without launcher."""
+        return self.submit(task).result()
+
+    def submit(self, task: Task) -> Running:
+        """Start one task; waits while as many as configured are running."""
+        _check(task)
+        future: Future[Result] = Future()
+        self._slots.acquire()
+        future.add_done_callback(lambda _: self._slots.release())
+        with self._lock:
+            number = self._next
+            self._next += 1
+            if self._closed:
+                future.cancel()
+                raise Unavailable("The sandbox launcher has been closed.")
+            self._pending[number] = future
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read, name="sandbox-results", daemon=True)
+                self._reader.start()
+            try:
+                self._send_task(number, task)
+            except OSError:
+                self._pending.pop(number, None)
+                future.cancel()
+                raise Unavailable("The sandbox launcher is gone.", fix="Restart the enclave.") from None
+        return Running(number, future, self)
+
+    def _send_task(self, number: int, task: Task) -> None:
+        names = list(task.inputs)
+        message = {"op": "run", "id": number, "program": task.program, "inputs": names, "limits": asdict(task.limits)}
+        protocol.send(self._control, message, [task.inputs[name] for name in names])
+
+    def _cancel(self, number: int) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if number in self._pending:
+                protocol.send(self._control, {"op": "cancel", "id": number})
+
+    def _read(self) -> None:
+        """The one thread that receives: hand each result to whoever waits for it."""
+        while True:
+            try:
+                received = protocol.receive(self._control)
+            except (OSError, ValueError):
+                received = None
+            if received is None:
+                break
+            message, descriptors = received
+            with self._lock:
+                future = self._pending.pop(int(message["id"]), None)
+            result = _result(message, descriptors)
+            if future is None or not future.set_running_or_notify_cancel():
+                result.close()
+            else:
+                future.set_result(result)
+        with self._lock:
+            self._closed = True
+            left, self._pending = self._pending, {}
+        for future in left.values():
+            future.set_exception(Unavailable("The sandbox launcher is gone.", fix="Restart the enclave."))
+
+    # -- life
+
+    @property
+    def pid(self) -> int:
+        """The launcher's process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether tasks can be given to it."""
+        return not self._closed and self._process.poll() is None
+
+    def close(self) -> None:
+        """End every sandbox and the launcher. Calling it again does nothing."""
+        with self._lock:
+            self._closed = True
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join()
+        self._control.close()
+        if self._base is not None:
+            cgroup.remove(self._base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _spawn(runtime: Runtime, app: Path, drop: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the launcher's program with nothing of ours but one end of a socket."""
+    ours, theirs = protocol.pair()
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); "
+        "from trustspace.sandbox.service import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+    )
+    command = [str(runtime.python), "-I", "-S", "-B", "-c", code, str(app), str(theirs.fileno()), str(os.getpid())]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+            env=runtime.environment(str(runtime.path)), close_fds=True, pass_fds=(theirs.fileno(),),
+            start_new_session=True, umask=0o077, **drop,
+        )  # fmt: skip
+    except OSError as error:
+        ours.close()
+        raise CannotIsolate(
+            "The sandbox launcher cannot be started: {reason}.",
+            fix="Run `make setup` again; the runtime must be readable for the sandbox's user.",
+            reason=error.strerror or "unknown",
+        ) from None
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def _check(task: Task) -> None:
+    if len(task.inputs) > MAX_INPUTS:
+        raise InvalidInput("A task may have at most {limit} inputs.", limit=MAX_INPUTS)
+    for name, descriptor in task.inputs.items():
+        memory.check_sealed(descriptor, name)
+
+
+def _result(message: dict[str, Any], descriptors: list[int]) -> Result:
+    log = b""
+    output: int | None = None
+    if descriptors:
+        log = memory.read(descriptors[0], LOG_BYTES)
+        os.close(descriptors[0])
+        output = descriptors[1] if message.get("output") else None
+    return Result(
+        status=message["status"],
+        reason=message["reason"],
+        output=output,
+        log=log or str(message.get("error", "")).encode(),
+        log_bytes=int(message.get("log_bytes", 0)),
+        wall_ms=int(message.get("wall_ms", 0)),
+        first_row_ms=message["first_row_ms"] if message.get("first_row_ms", -1) >= 0 else None,
+        peak_bytes=int(message.get("peak_bytes", 0)),
+    )
+
+
+def _self_check_report(result: Result) -> dict[str, Any]:
+    from trustspace.jobs.container import unpack
+
+    artifact = unpack(result.read_output(SELF_CHECK_LIMITS.output_bytes), max_bytes=SELF_CHECK_LIMITS.output_bytes)[0]
+    report: dict[str, Any] = json.loads(artifact.data)
+    return report

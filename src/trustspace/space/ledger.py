@@ -1,0 +1,260 @@
+"""The one writer: every change to the space's state is a statement that passes through here.
+
+Statements wait in a queue; the writer takes what is there, judges each against the state that those before
+it leave, appends all in one durable transaction, and only then answers. A statement that may not stand
+leaves no trace; a failed write leaves the state before the batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from trustspace.domain.records import BlobRecord, Record
+from trustspace.domain.replay import MemoryView
+from trustspace.domain.rules import apply, job_of
+from trustspace.domain.statements import Statement, parse
+from trustspace.errors import AlreadyExists, InvalidInput, LogCorrupted, TrustspaceError, Unavailable
+from trustspace.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from trustspace.ledger.merkle import MerkleTree
+from trustspace.ledger.note import NoteKey
+from trustspace.space.store import SpaceStore, StoredEntry
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class LedgerKey:
+    """The space's checkpoint signing key: origin, raw public key, and how to sign with it."""
+
+    origin: str
+    public: bytes
+    sign: Callable[[bytes], bytes]
+
+    @property
+    def verifier(self) -> str:
+        """The key as clients pin it (C2SP vkey)."""
+        return NoteKey(self.origin, self.public).encode()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A moment of the ledger: its size and signed checkpoint."""
+
+    size: int
+    note: str
+
+
+class Ledger:
+    """The log, its projection in memory, and the thread that alone writes both."""
+
+    def __init__(
+        self,
+        store: SpaceStore,
+        key: LedgerKey,
+        has_blob: Callable[[str], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self._key = key
+        self._has_blob = has_blob
+        self._clock = clock
+        self._queue: queue.SimpleQueue[tuple[Statement, Future[int]] | None] = queue.SimpleQueue()
+        self._grown = threading.Condition()
+        self._closing = False
+        self._tree, self.view, self._standing = self._load()
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> tuple[MerkleTree, MemoryView, Standing]:
+        tree = MerkleTree()
+        for digest in self.store.digests(0, 2**62):
+            tree.append(digest)
+        view = MemoryView()
+        view.install(self.store.records())
+        kept = self.store.checkpoint()
+        if kept is None and tree.size == 0:
+            return tree, view, Standing(0, self._sign(tree))
+        if kept is None or kept[0] != tree.size or open_checkpoint(kept[1], self._key.verifier).root != tree.root():
+            raise LogCorrupted(
+                "The ledger on disk does not match its last signed checkpoint.", fix="Restore it from a backup."
+            )
+        return tree, view, Standing(*kept)
+
+    def _sign(self, tree: MerkleTree) -> str:
+        checkpoint = Checkpoint(self._key.origin, tree.size, tree.root())
+        return sign_checkpoint(checkpoint, self._key.origin, self._key.public, self._key.sign)
+
+    @property
+    def verifier(self) -> str:
+        """The log's verification key, as clients pin it."""
+        return self._key.verifier
+
+    def wake(self) -> None:
+        """Let everybody who waits for the log to grow go home: the space is closing."""
+        with self._grown:
+            self._closing = True
+            self._grown.notify_all()
+
+    def close(self) -> None:
+        """Finish what is queued and stop the writer."""
+        self.wake()
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, statement: Statement) -> int:
+        """Append a statement, durably, and return its index; one that stands already keeps its index.
+
+        Raises:
+            TrustspaceError: it may not stand, or cannot be written; nothing has changed then.
+
+        """
+        future: Future[int] = Future()
+        self._queue.put((statement, future))
+        return future.result()
+
+    def standing(self) -> Standing:
+        """The newest size and checkpoint."""
+        return self._standing
+
+    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Proof that the entry is in the log of this size."""
+        with self._grown:
+            return tuple(self._tree.inclusion_proof(index, size))
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Proof that the log of the new size continues that of the old."""
+        if not 0 <= old <= new:
+            raise InvalidInput("The ledger has no checkpoint of size {size}.", size=old)
+        with self._grown:
+            return tuple(self._tree.consistency_proof(old, new)) if old else ()
+
+    def root(self, size: int) -> bytes:
+        """The root hash at a size."""
+        with self._grown:
+            return self._tree.root(size)
+
+    def wait_beyond(self, position: int, seconds: float) -> int:
+        """Wait until the log is longer than ``position``, at most so long; returns its size."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._closing or self._standing.size > position, timeout=seconds)
+            return self._standing.size
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, stop = [first], False
+            while len(batch) < BATCH and not stop:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    stop = True
+                else:
+                    batch.append(following)
+            try:
+                self._write(batch)
+            except Exception as error:  # whatever it is, the callers must hear of it and the writer go on
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(_public(error))
+            if stop:
+                return
+
+    def _write(self, batch: list[tuple[Statement, Future[int]]]) -> None:
+        layer = MemoryView(self.view)
+        accepted: list[tuple[StoredEntry, Future[int]]] = []
+        repeated: list[tuple[str, Future[int]]] = []
+        now, size = int(self._clock()), self._standing.size
+        for statement, future in batch:
+            if self.store.find([statement.digest]) or any(e.digest == statement.digest for e, _ in accepted):
+                repeated.append((statement.digest, future))
+                continue
+            try:
+                changes = apply(layer, statement, now)
+                self._check_blobs(changes)
+            except TrustspaceError as error:
+                future.set_exception(error)
+                continue
+            layer.install(changes)
+            entry = StoredEntry(
+                size + len(accepted), statement.digest, statement.type, statement.by, job_of(statement), now,
+                statement.envelope.to_bytes(),
+            )  # fmt: skip
+            accepted.append((entry, future))
+        if accepted:
+            self._commit([entry for entry, _ in accepted], layer)
+        for entry, future in accepted:
+            future.set_result(entry.position)
+        for digest, future in repeated:
+            future.set_result(self.store.find([digest])[0].position)
+
+    def _check_blobs(self, changes: Iterable[Record]) -> None:
+        for record in changes:
+            if isinstance(record, BlobRecord) and not self._has_blob(record.digest):
+                raise InvalidInput("The statement refers to a blob that was not uploaded.", fix="Upload it first.")
+
+    def _commit(self, entries: list[StoredEntry], layer: MemoryView) -> None:
+        # The tree grows under the lock that proofs take; if the disk refuses, it is read back from there.
+        with self._grown:
+            try:
+                for entry in entries:
+                    self._tree.append(bytes.fromhex(entry.digest))
+                note = self._sign(self._tree)
+                self.store.write_batch(entries, layer.installed(), self._tree.size, note)
+            except BaseException:
+                self._tree = MerkleTree()
+                for digest in self.store.digests(0, 2**62):
+                    self._tree.append(digest)
+                raise
+            self.view.install(layer.installed())
+            self._standing = Standing(self._tree.size, note)
+            self._grown.notify_all()
+
+
+def _public(error: Exception) -> Exception:
+    return error if isinstance(error, TrustspaceError) else Unavailable("The ledger cannot be written now.")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild found: statements folded, records written, and how many of them had differed."""
+
+    statements: int
+    records: int
+    differing: int
+
+
+def rebuild(store: SpaceStore, key: LedgerKey) -> Rebuilt:
+    """Fold the whole ledger again and replace the projection by what comes out.
+
+    Raises:
+        LogCorrupted: the entries do not hash to the last signed checkpoint, or one could not have stood.
+
+    """
+    tree, view, count = MerkleTree(), MemoryView(), 0
+    for entry in store.entries():
+        statement = parse(entry.envelope)
+        if statement.digest != entry.digest or entry.position != count:
+            raise LogCorrupted("Entry {position} of the ledger is damaged.", position=entry.position)
+        try:
+            view.install(apply(view, statement, entry.accepted))
+        except AlreadyExists as error:
+            raise LogCorrupted("Entry {position} stands twice.", position=entry.position) from error
+        tree.append(bytes.fromhex(entry.digest))
+        count += 1
+    kept = store.checkpoint()
+    if kept and (kept[0] != tree.size or open_checkpoint(kept[1], key.verifier).root != tree.root()):
+        raise LogCorrupted("The entries do not hash to the last signed checkpoint.", fix="Restore from a backup.")
+    before = {(r.kind, r.key): r for r in store.records()}
+    after = {(r.kind, r.key): r for r in view.installed()}
+    differing = sum(before.get(key_) != record for key_, record in after.items()) + len(before.keys() - after.keys())
+    store.replace_projection(after.values())
+    return Rebuilt(count, len(after), differing)

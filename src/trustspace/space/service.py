@@ -1,0 +1,316 @@
+"""What the space does for a caller: use cases over the ledger, the blobs and the certificate authority.
+
+Each method gets the caller that TLS verified. It checks permission before existence, and hands to the
+ledger what changes anything; no method changes state in another way, except for blobs awaiting a statement.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trustspace.domain import states
+from trustspace.domain.bodies import Body, Party, Release
+from trustspace.domain.permissions import may_read_blob, may_read_job, may_read_statement, roles_of, verify_party
+from trustspace.domain.quorum import standing
+from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord
+from trustspace.domain.statements import LogReference, Statement, dump, make, parse
+from trustspace.errors import (
+    InvalidInput, NotFound, PermissionDenied, TrustspaceError, Unauthenticated, VerificationFailed,
+)  # fmt: skip
+from trustspace.ledger.checkpoint import open_checkpoint
+from trustspace.ledger.cosign import add_cosignature
+from trustspace.space.blobs import BlobStore
+from trustspace.space.ledger import Ledger, Standing
+from trustspace.space.store import StoredEntry
+from trustspace.transport.links import Entry, Proof, Receipt, Subject
+from trustspace.transport.tls import Caller, issue
+
+MAX_WAITING = 32
+READ_LIMIT = 256
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The certificate authority for transport, PEM. It certifies connections and authorises nothing."""
+
+    certificate: bytes
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The operator as a party: what the space signs its release notes with."""
+
+    fingerprint: str
+    public: bytes
+    sign: Callable[[bytes], bytes]
+
+
+class Space:
+    """The use cases. Thread-safe."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        authority: Authority,
+        operator: Operator,
+        entropy: Callable[[int], bytes],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._authority = authority
+        self._operator = operator
+        self._entropy = entropy
+        self._clock = clock
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
+        self._cosigning = threading.Lock()
+
+    # -- enrolment
+
+    def enrol(self, token: str, csr_pem: bytes, envelope: bytes) -> tuple[bytes, Receipt]:
+        """Redeem an invitation: log the party's description and certify its transport key."""
+        statement = parse(envelope)
+        party = verify_party(statement)
+        known = self._ledger.view.get(PartyRecord, statement.by)
+        token_hash = hashlib.sha256(token.encode()).digest()
+        # Only a description that could stand may use an invitation up.
+        if known is None and party.sequence != 1:
+            raise InvalidInput("A new party's first description has sequence number 1.")
+        certificate = self._certify(csr_pem, Caller(statement.by, "client", ""))
+        invitation = self._ledger.store.redeem(token_hash, statement.by)
+        if invitation is None or invitation.party != statement.by or invitation.expires < self._clock():
+            raise PermissionDenied("The invitation is unknown, used or expired.", fix="Ask the operator for another.")
+        if set(party.roles) != set(invitation.roles):
+            raise PermissionDenied(
+                "The invitation is for the roles {roles}.",
+                fix="Make the party with exactly these.", roles=", ".join(invitation.roles),
+            )  # fmt: skip
+        self._ledger.submit(statement)
+        return certificate, self._receipt(statement, 0)
+
+    def enrol_enclave(self, caller: Caller, csr_pem: bytes, enclave_key: str) -> bytes:
+        """Certify the transport key of an enclave that the calling party's root vouches for."""
+        party = self._enrolled(caller)
+        if caller.kind != "client" or enclave_key not in {k.public for k in party.keys if k.use == "enclave"}:
+            raise PermissionDenied("The enclave is not in the calling party's description.")
+        return self._certify(csr_pem, Caller(caller.party, "enclave", enclave_key))
+
+    def _certify(self, csr_pem: bytes, caller: Caller) -> bytes:
+        now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
+        return issue(csr_pem, caller, self._authority.certificate, self._authority.key, now)
+
+    def _enrolled(self, caller: Caller) -> Party:
+        record = self._ledger.view.get(PartyRecord, caller.party)
+        if record is None:
+            raise Unauthenticated("The caller is not enrolled in this space.", fix="Ask for an invitation.")
+        return record.body
+
+    # -- statements
+
+    def submit(self, caller: Caller, envelope: bytes, known_size: int) -> Receipt:
+        """Append a statement of the caller's."""
+        self._enrolled(caller)
+        statement = parse(envelope)
+        if statement.by != caller.party:
+            raise PermissionDenied("A statement is submitted by its author.")
+        self._check_log(statement.log)
+        self._ledger.submit(statement)
+        receipt = self._receipt(statement, known_size)
+        if statement.type == "decision":
+            self.release_approved()
+        return receipt
+
+    def _check_log(self, log: LogReference) -> None:
+        """A statement names a state of *this* log; otherwise its author has been shown another one."""
+        now = self._ledger.standing()
+        if log.size > now.size or (log.size and self._ledger.root(log.size).hex() != log.root):
+            raise VerificationFailed(
+                "The statement names a ledger state that this space never had.",
+                fix="Compare checkpoints with another party: the ledger may have been forked.",
+            )
+
+    def _receipt(self, statement: Statement, known_size: int) -> Receipt:
+        index = self._ledger.submit(statement)  # stands already: answers with its index
+        now = self._ledger.standing()
+        return Receipt(
+            index, now.note, self._ledger.inclusion(index, now.size), self._ledger.consistency(known_size, now.size)
+        )
+
+    def release_approved(self) -> None:
+        """Note the release of every output whose quorum stands; also after a restart."""
+        for job in self._ledger.view.all(JobRecord):
+            if job.state != "approved":
+                continue
+            output = self._ledger.view.get(OutputRecord, job.output)
+            assert output is not None
+            state = standing(self._ledger.view, job, output)
+            body = Release(job=job.statement, output=job.output, decisions=state.decisions, artifacts=state.artifacts)
+            try:
+                self._ledger.submit(self._sign(body))
+            except TrustspaceError:
+                # Somebody else's call released it in between; anything else is tried again at the next start.
+                if (again := self._ledger.view.get(JobRecord, job.statement)) and again.state != "released":
+                    raise
+
+    def _sign(self, body: Body) -> Statement:
+        now = self._ledger.standing()
+        checkpoint = open_checkpoint(now.note, self._ledger.verifier)
+        log = LogReference(origin=checkpoint.origin, size=checkpoint.size, root=checkpoint.root.hex())
+        return make(
+            body, by=self._operator.fingerprint, issued=int(self._clock()), nonce=self._entropy(32), log=log,
+            public=self._operator.public, sign=self._operator.sign,
+        )  # fmt: skip
+
+    # -- reading
+
+    def read(self, caller: Caller, after: int, limit: int, wait_seconds: float) -> tuple[list[Entry], int]:
+        """Entries that the caller may see; waits for new ones while there is room for waiters."""
+        self._enrolled(caller)
+        if wait_seconds > 0 and self._waiting.acquire(blocking=False):
+            try:
+                self._ledger.wait_beyond(after, wait_seconds)
+            finally:
+                self._waiting.release()
+        found, position = [], after
+        for entry in self._ledger.store.entries(after, max(1, min(limit, READ_LIMIT))):
+            position = entry.position + 1
+            if self._may_read(caller, entry):
+                found.append(Entry(entry.position, entry.envelope))
+        return found, position
+
+    def _may_read(self, caller: Caller, entry: StoredEntry) -> bool:
+        job = self._ledger.view.get(JobRecord, entry.job) if entry.job else None
+        return may_read_statement(self._ledger.view, caller.party, entry.type, job)
+
+    def prove(self, caller: Caller, what: Subject, known_size: int) -> Proof:
+        """The statements about a subject and what it takes to check them, against the newest checkpoint."""
+        self._enrolled(caller)
+        now = self._with_cosignatures(self._ledger.standing())
+        entries = sorted(
+            {e.position: e for e in self._closure(caller, what) if e.position < now.size}.values(),
+            key=lambda entry: entry.position,
+        )
+        proven = tuple(
+            Entry(e.position, e.envelope, self._ledger.inclusion(e.position, now.size))
+            for e in entries
+            if self._may_read(caller, e)
+        )
+        return Proof(proven, now.note, self._ledger.consistency(known_size, now.size))
+
+    def _closure(self, caller: Caller, what: Subject) -> list[StoredEntry]:
+        store, view = self._ledger.store, self._ledger.view
+        if what.kind == "party":
+            return store.of_parties([what.key])
+        if what.kind == "job":
+            job = view.get(JobRecord, what.key)
+            if job is None or not may_read_job(view, caller.party, job):
+                raise PermissionDenied("There is no such job, or it is not yours to see.")
+            datasets = store.find(use.dataset for use in job.body.datasets)
+            parties = {*job.parties(), self._operator.fingerprint}
+            return [*store.of_parties(parties), *datasets, *store.of_job(what.key)]
+        found = [e for e in store.find([what.key]) if self._may_read(caller, e)]
+        if not found:
+            raise NotFound("There is no such statement, or it is not yours to see.")
+        withdrawn = [e for e in store.entries() if e.type == "dataset-withdrawn"] if found[0].type == "dataset" else []
+        about = [e for e in withdrawn if getattr(parse(e.envelope).body, "dataset", "") == what.key]
+        return [*store.of_parties([found[0].author]), *found, *about]
+
+    def checkpoint(self, caller: Caller, known_size: int) -> tuple[str, tuple[bytes, ...]]:
+        """The newest checkpoint, with its cosignatures if a witness was there already."""
+        self._enrolled(caller)
+        now = self._with_cosignatures(self._ledger.standing())
+        return now.note, self._ledger.consistency(known_size, now.size)
+
+    def _with_cosignatures(self, now: Standing) -> Standing:
+        kept = self._ledger.store.cosigned(now.size)
+        return Standing(*kept) if kept else now
+
+    def leaves(self, caller: Caller, start: int, size: int) -> Iterator[list[bytes]]:
+        """All leaves, in batches: anybody enrolled may re-hash the log."""
+        self._enrolled(caller)
+        batch: list[bytes] = []
+        for digest in self._ledger.store.digests(start, min(size, self._ledger.standing().size)):
+            batch.append(digest)
+            if len(batch) == 4096:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def add_cosignature(self, caller: Caller, size: int, line: str) -> None:
+        """Keep a witness's line under the checkpoint of this size, if it is the newest."""
+        if "auditor" not in roles_of(self._ledger.view, caller.party):
+            raise PermissionDenied("Only an auditor cosigns checkpoints.")
+        with self._cosigning:
+            now = self._ledger.standing()
+            if size != now.size:
+                raise InvalidInput("The ledger has moved on to size {size}.", fix="Cosign that.", size=now.size)
+            base = self._with_cosignatures(now)
+            self._ledger.store.put_cosigned(size, add_cosignature(base.note, line))
+
+    def view(self, caller: Caller, kind: str, key: str) -> Any:
+        """Lists for people. What is acted on is proven first; this only says where to look."""
+        self._enrolled(caller)
+        view = self._ledger.view
+        if kind == "parties":
+            return [{"fingerprint": p.fingerprint, **dump(p.body)} for p in view.all(PartyRecord)]
+        if kind == "datasets":
+            return [
+                {"statement": d.statement, "source_unit": d.source_unit, "state": d.state, **dump(d.body)}
+                for d in view.all(DatasetRecord)
+            ]
+        if kind in ("jobs", "job"):
+            jobs = [j for j in view.all(JobRecord) if may_read_job(view, caller.party, j) and key in ("", j.statement)]
+            return [self._job_view(caller, job) for job in jobs]
+        raise InvalidInput("There is no view {kind}.", fix="Use parties, datasets, jobs or job.", kind=kind[:32])
+
+    def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
+        state = job.state
+        if state in ("submitted", "granted", "in-review") and self._clock() > job.body.expires:
+            state = "expired"
+        common = {
+            "statement": job.statement, "title": job.body.title, "kind": job.body.kind,
+            "state": states.COARSE[state], "source_units": list(job.body.source_units),
+            "developer": job.body.developer, "buyer": job.body.buyer, "expires": job.body.expires,
+        }  # fmt: skip
+        fine = caller.party in job.body.source_units or bool(
+            roles_of(self._ledger.view, caller.party) & {"auditor", "operator"}
+        )
+        if not fine:
+            return common
+        output = self._ledger.view.get(OutputRecord, job.output) if job.output else None
+        return {
+            **common, "state": state, "waiting_for": states.JOB_OWNER[state], "countersigned": bool(job.countersigned),
+            "granted_by": sorted(job.grants), "output": job.output, "issued": job.issued,
+            "decided_by": sorted(output.decisions) if output else [],
+        }  # fmt: skip
+
+    # -- blobs
+
+    def put_blob(self, caller: Caller, digest: str, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """Take a blob in, to wait for the statement that refers to it."""
+        self._enrolled(caller)
+        if len(digest) != 64:
+            raise InvalidInput("A blob is named by 64 hexadecimal digits.")
+        self._blobs.put(digest, total_bytes, pieces)
+
+    def get_blob(self, caller: Caller, digest: str) -> Iterator[bytes]:
+        """A blob that a statement refers to and the caller may read."""
+        self._enrolled(caller)
+        record = self._ledger.view.get(BlobRecord, digest)
+        if record is None or not may_read_blob(self._ledger.view, caller.party, record):
+            raise PermissionDenied("There is no such blob, or it is not yours to fetch.")
+        return self._blobs.read(digest)
+
+    def sweep(self) -> int:
+        """Delete blobs that no statement came for."""
+        return self._blobs.sweep(lambda digest: self._ledger.view.get(BlobRecord, digest) is not None)
+

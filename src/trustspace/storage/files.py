@@ -1,0 +1,107 @@
+"""Writing a file so that a crash leaves the old content or the new one, never a part of either.
+
+The content goes to a temporary file beside the target, is flushed to the disk, takes the target's name in one
+step, and the directory is flushed too: only then has the name moved for good (fsync(2), rename(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+from trustspace.errors import AlreadyExists, Unavailable
+
+_TEMPORARY = ".tmp-"
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data`` with exactly these permission bits.
+
+    Raises Unavailable when the system does not let it (a full disk, a missing directory). Then ``path`` is as
+    it was, or whole and new but perhaps not yet durable, if only the last flush failed.
+    """
+    try:
+        temporary = _write_temporary(path, data, mode)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            _discard(temporary)
+            raise
+        fsync_dir(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Like ``write_atomic``, but raises AlreadyExists, also under a race, where there is a file already."""
+    try:
+        temporary = _write_temporary(path, data, mode)
+        try:
+            # A link, unlike a rename, never replaces what is there.
+            os.link(temporary, path, follow_symlinks=False)
+        finally:
+            _discard(temporary)
+        fsync_dir(path.parent)
+    except FileExistsError:
+        raise AlreadyExists("There is already a file {file}.", file=path.name) from None
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def fsync_dir(directory: Path) -> None:
+    """Make the names in ``directory`` durable; raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporary(directory: Path, *, older_than_seconds: float = 3600.0) -> int:
+    """Remove what a killed writer left in ``directory``; returns how many files.
+
+    Young ones stay, since another process may be about to rename them.
+    """
+    removed = 0
+    limit = time.time() - older_than_seconds
+    for path in directory.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_mtime < limit:
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
+    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Private from the first moment; the wanted mode, which the umask would cut, comes before any content.
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        os.fchmod(descriptor, mode)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+    except BaseException:
+        _discard(temporary)
+        raise
+    finally:
+        os.close(descriptor)
+    return temporary
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _cannot_write(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "{file} could not be written: {reason}.",
+        fix="Make room or correct the permissions and try again.",
+        file=path.name,
+        reason=os.strerror(error.errno or 0),
+    )

@@ -1,0 +1,214 @@
+"""A verified session with the space: everything it answers is checked before anybody acts on it.
+
+The session remembers, durably, the last checkpoint it accepted and the highest sequence number of each
+party's description it saw. A log that shrinks or forks, and a description older than one seen, are
+refused: what the space can still do is say nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trustspace.domain.bodies import Body, Party
+from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.domain.replay import MemoryView, replay, replayed_job, replayed_party
+from trustspace.domain.statements import LogReference, Statement, make, parse
+from trustspace.domain.trust import TrustFile
+from trustspace.errors import LogCorrupted, NotFound, VerificationFailed
+from trustspace.ledger.checkpoint import open_checkpoint
+from trustspace.ledger.cosign import WitnessState, advance
+from trustspace.ledger.merkle import leaf_hash, verify_inclusion
+from trustspace.storage.files import write_atomic
+from trustspace.transport.links import Entry, SpaceLink, Subject
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """Proven statements about one subject, oldest first, and what they add up to."""
+
+    statements: tuple[Statement, ...]
+    entries: tuple[Entry, ...]
+    checkpoint: str
+    view: MemoryView
+
+    def job(self, digest: str) -> JobRecord:
+        """The job among them."""
+        return replayed_job(self.view, digest)
+
+    def party(self, fingerprint: str) -> Party:
+        """A party's newest description among them."""
+        return replayed_party(self.view, fingerprint).body
+
+    def statement(self, digest: str) -> Statement:
+        """A statement among them."""
+        for statement in self.statements:
+            if statement.digest == digest:
+                return statement
+        raise NotFound("There is no such statement, or it is not yours to see.")
+
+
+class Session:
+    """One party's (or its enclave's) verified dealings with the space; safe for several threads and processes."""
+
+    def __init__(
+        self, link: SpaceLink, trust: TrustFile, party: str, state: Path, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.link = link
+        self.trust = trust
+        self.party = party
+        self._path = state
+        self._clock = clock
+
+    def now(self) -> int:
+        """Whole seconds since 1970 by this side's own clock."""
+        return int(self._clock())
+
+    def sync(self) -> LogReference:
+        """Fetch and accept the newest checkpoint."""
+        with self._locked() as state:
+            return self._sync(state)
+
+    def sign(self, body: Body, *, public: bytes, sign: Callable[[bytes], bytes]) -> Statement:
+        """Sign a body, naming the last verified checkpoint, without appending it yet."""
+        with self._locked() as state:
+            log = _reference(_accepted(state)) if state.get("origin") else self._sync(state)
+        return make(body, by=self.party, issued=self.now(), nonce=os.urandom(32), log=log, public=public, sign=sign)
+
+    def submit(self, body: Body, *, public: bytes, sign: Callable[[bytes], bytes]) -> Statement:
+        """Sign a body, append it, and check that it stands."""
+        statement = self.sign(body, public=public, sign=sign)
+        self.append(statement)
+        return statement
+
+    def append(self, statement: Statement) -> int:
+        """Append a signed statement (again, if need be) and return its proven index."""
+        with self._locked() as state:
+            known = _accepted(state)
+            receipt = self.link.submit(statement.envelope.to_bytes(), known.size)
+            log = self._accept(state, known, receipt.checkpoint, receipt.consistency)
+        _check_inclusion(statement, receipt.index, receipt.inclusion, log)
+        return receipt.index
+
+    def dossier(self, what: Subject, trust: Callable[[list[Statement]], TrustFile] | None = None) -> Dossier:
+        """Fetch, prove and replay the statements about a subject.
+
+        ``trust`` may widen the trust file by what the statements say, where the caller checks afterwards
+        that somebody it trusts stands behind that.
+
+        Raises:
+            VerificationFailed: a signature, proof or pinned fingerprint does not hold.
+            LogCorrupted: the log contradicts what was seen before.
+
+        """
+        with self._locked() as state:
+            known = _accepted(state)
+            proof = self.link.prove(what, known.size)
+            log = self._accept(state, known, proof.checkpoint, proof.consistency)
+            statements = []
+            for entry in proof.entries:
+                statement = parse(entry.envelope)
+                _check_inclusion(statement, entry.index, entry.inclusion, log)
+                statements.append(statement)
+            view = replay(statements, trust(statements) if trust else self.trust)
+            _check_sequences(state, statements)
+        return Dossier(tuple(statements), proof.entries, proof.checkpoint, view)
+
+    def job(self, digest: str) -> Dossier:
+        """The dossier of a job."""
+        found = self.dossier(Subject("job", digest))
+        found.job(digest)
+        return found
+
+    def dataset(self, digest: str) -> DatasetRecord:
+        """A dataset version, proven."""
+        record = self.dossier(Subject("digest", digest)).view.get(DatasetRecord, digest)
+        if record is None:
+            raise NotFound("There is no such dataset.")
+        return record
+
+    def party_body(self, fingerprint: str) -> Party:
+        """A pinned party's newest description, proven."""
+        self.trust.require(fingerprint)
+        return self.dossier(Subject("party", fingerprint)).party(fingerprint)
+
+    def _sync(self, state: dict[str, Any]) -> LogReference:
+        known = _accepted(state)
+        note, consistency = self.link.checkpoint(known.size)
+        return self._accept(state, known, note, consistency)
+
+    def _accept(
+        self, state: dict[str, Any], known: WitnessState, note: str, consistency: tuple[bytes, ...]
+    ) -> LogReference:
+        checkpoint = open_checkpoint(note, self.trust.space.ledger_key)
+        if checkpoint.size < known.size:
+            raise LogCorrupted("The space shows a shorter ledger than it showed before.")
+        accepted = advance(known, known.size, checkpoint, consistency)
+        state.update(size=accepted.size, root=accepted.root.hex(), origin=accepted.origin)
+        return _reference(accepted)
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise LogCorrupted(
+                "The file {file} that remembers the ledger is damaged.",
+                fix="Restore it from a backup; without it a forked ledger would go unnoticed.", file=self._path.name,
+            ) from None  # fmt: skip
+        return content
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[dict[str, Any]]:
+        """The remembered state, held across the request, so that any two answers are compared."""
+        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._load()
+            before = json.dumps(state, sort_keys=True)
+            yield state
+            after = json.dumps(state, sort_keys=True)
+            if after != before:
+                write_atomic(self._path, after.encode())
+        finally:
+            os.close(lock)
+
+
+def _accepted(state: dict[str, Any]) -> WitnessState:
+    if not state.get("origin"):
+        return WitnessState()
+    return WitnessState(int(state["size"]), bytes.fromhex(state["root"]), str(state["origin"]))
+
+
+def _reference(state: WitnessState) -> LogReference:
+    return LogReference(origin=state.origin, size=state.size, root=state.root.hex())
+
+
+def _check_sequences(state: dict[str, Any], statements: list[Statement]) -> None:
+    newest: dict[str, int] = {}
+    for statement in statements:
+        if isinstance(statement.body, Party):
+            newest[statement.by] = max(newest.get(statement.by, 0), statement.body.sequence)
+    seen = state.setdefault("sequences", {})
+    for party, sequence in newest.items():
+        if sequence < seen.get(party, 0):
+            raise LogCorrupted(
+                "The space shows an older description of {party} than it showed before.", party=party[:12]
+            )
+        seen[party] = sequence
+
+
+def _check_inclusion(statement: Statement, index: int, proof: tuple[bytes, ...], log: LogReference) -> None:
+    leaf = leaf_hash(bytes.fromhex(statement.digest))
+    try:
+        verify_inclusion(leaf, index, log.size, proof, bytes.fromhex(log.root))
+    except VerificationFailed:
+        raise LogCorrupted("The space does not prove that a statement is in its ledger.") from None

@@ -1,0 +1,238 @@
+"""Each wall of a sandbox: an attack that works for the same user outside fails inside."""
+
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from trustspace.sandbox.config import MIB, TIER_FULL, Limits
+
+pytestmark = pytest.mark.isolation
+x86_64_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="the attack is written for x86-64")
+
+
+@pytest.fixture
+def listener():
+    """A server on the host's loopback that greets; counts who came."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        visits = []
+        stop = threading.Event()
+
+        def greet():
+            while not stop.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                visits.append(1)
+                with connection:
+                    connection.sendall(b"banner")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield server.getsockname()[1], visits
+        stop.set()
+        thread.join()
+
+
+def test_no_network(sandbox, listener):
+    port, visits = listener
+    assert sandbox.without("connect", port=port) == "worked"
+    assert len(visits) == 1
+    assert sandbox.finding("connect", port=port) == "EAFNOSUPPORT"
+    assert len(visits) == 1
+
+
+def test_no_socket_of_any_family(sandbox):
+    outside = sandbox.without("families")
+    assert outside["inet"] == outside["unix"] == outside["netlink"] == "worked"
+    assert set(sandbox.finding("families").values()) == {"EAFNOSUPPORT"}
+
+
+def test_host_files_cannot_be_read(sandbox, canary_file):
+    paths = ["/etc/passwd", "/etc/os-release", "/proc/meminfo", "/proc/1/cmdline", str(canary_file)]
+    assert set(sandbox.without("read_files", paths=paths).values()) == {"worked"}
+    inside = sandbox.finding("read_files", paths=[*paths, "/proc/self/environ", "/proc/self/mountinfo", "/dev/mem"])
+    assert "worked" not in inside.values(), inside
+
+
+def test_what_there_is_to_read_is_the_runtime_alone(sandbox):
+    folders = ["/", "/home", "/root", "/etc", "/usr", "/usr/bin", "/proc", "/sys", "/dev", "/runtime", "/app", "/var"]
+    inside = sandbox.finding("list_directories", paths=folders)
+    readable = {folder for folder, said in inside.items() if said == "worked"}
+    # /proc and /sys hold copies of a few CPU facts, /dev four devices.
+    assert readable <= {"/proc", "/sys", "/dev", "/runtime", "/app"}
+
+
+def test_landlock_closes_what_the_mounts_show(sandbox, own_sandbox):
+    if sandbox.launcher.tier != TIER_FULL:
+        pytest.skip("this kernel has no Landlock")
+    without_landlock = own_sandbox(landlock=False)
+    assert without_landlock.launcher.tier == "namespaces+seccomp"
+    assert without_landlock.launcher.details["landlock"] == "none"
+    assert without_landlock.finding("list_directories", paths=["/", "/usr"]) == {"/": "worked", "/usr": "worked"}
+    assert sandbox.finding("list_directories", paths=["/", "/usr"]) == {"/": "EACCES", "/usr": "EACCES"}
+
+
+def test_nothing_of_the_host_in_environments_and_process_lists(own_sandbox, monkeypatch):
+    word = "hospital-secret-4711"
+    monkeypatch.setenv("TRUSTSPACE_CANARY", word)
+    sandbox = own_sandbox()
+    outside = sandbox.without("find_canary", reversed=word[::-1], environment={"TRUSTSPACE_CANARY": word})
+    assert outside["found"], "the search works"
+    assert outside["pids"] > 2
+    assert outside["alive"] > 3
+    inside = sandbox.finding("find_canary", reversed=word[::-1])
+    assert inside["found"] == []
+    assert inside["pids"] == 0
+    # bubblewrap's reaper and the worker itself.
+    assert inside["alive"] <= 3
+
+
+def test_the_worker_is_nobody(sandbox):
+    inside = sandbox.finding("where")
+    assert inside["uid"] == inside["gid"] == 65534
+    assert set(inside["groups"]) <= {65534}
+    assert inside["host"] == "sandbox"
+    assert inside["pid"] < 10
+    assert not [path for path in inside["path"] if not path.startswith(("/runtime", "/app", "/tests"))]
+    assert str(Path.home()) not in str(inside)
+
+
+def test_only_scratch_space_can_be_written(sandbox):
+    open_to_all = tempfile.mkdtemp(prefix="trustspace-open-")
+    os.chmod(open_to_all, 0o777)
+    try:
+        folders = [open_to_all, "/tmp", "/dev/shm", "/", "/usr/lib", "/lib", "/etc", "/dev", "/proc", "/sys",
+                   "/runtime", "/runtime/site-packages", "/runtime/app", "/app", "/app/trustspace", "/tests",
+                   "/runtime/python/lib"]  # fmt: skip
+        assert sandbox.without("write_everywhere", folders=folders)[open_to_all] == "worked"
+        inside = sandbox.finding("write_everywhere", folders=folders)
+    finally:
+        shutil.rmtree(open_to_all)
+    assert {folder for folder, said in inside.items() if said == "worked"} == {"/tmp", "/dev/shm"}
+
+
+def test_scratch_space_is_small_and_private(sandbox, own_sandbox):
+    assert sandbox.without("fill", folder="/dev/shm", bytes=96 * MIB) == 96 * MIB
+    tight = own_sandbox(tmp_bytes=8 * MIB, shm_bytes=4 * MIB)
+    assert tight.finding("fill", folder="/tmp", bytes=16 * MIB) == 8 * MIB
+    assert tight.finding("fill", folder="/dev/shm", bytes=16 * MIB) == 4 * MIB
+
+
+def test_sandboxes_do_not_meet_in_shared_memory(sandbox):
+    findings = {}
+
+    def run(name, function):
+        findings[name] = function("leave_marker", name=name, seconds=1.0)
+
+    def both(function):
+        threads = [threading.Thread(target=run, args=(name, function)) for name in ("a", "b")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return findings["a"]["after"], findings["b"]["after"]
+
+    try:
+        in_a, in_b = both(sandbox.without)
+        assert {"marker-a", "marker-b"} <= set(in_a) | set(in_b)
+        assert "marker-b" in in_a or "marker-a" in in_b
+    finally:
+        for name in "ab":
+            Path(f"/dev/shm/marker-{name}").unlink(missing_ok=True)
+    assert both(sandbox.finding) == (["marker-a"], ["marker-b"])
+
+
+@x86_64_only
+def test_dangerous_calls_are_refused(sandbox):
+    outside = sandbox.without("system_calls")
+    for name in ("unshare", "inotify_init1", "personality", "shmget", "pidfd_open", "sysinfo"):
+        assert outside[name] in ("worked", "EFAULT"), (name, outside[name])
+    inside = sandbox.finding("system_calls")
+    assert set(inside.values()) == {"EPERM"}, inside
+
+
+@x86_64_only
+def test_no_namespace_through_clone(sandbox):
+    assert sandbox.without("namespaces_by_clone")["clone"] == "worked"
+    assert sandbox.finding("namespaces_by_clone") == {"clone": "EPERM", "clone3": "ENOSYS"}
+
+
+@x86_64_only
+def test_no_ptrace(sandbox):
+    assert sandbox.without("trace_a_child") == "worked"
+    assert sandbox.finding("trace_a_child") == "EPERM"
+
+
+@x86_64_only
+def test_other_entries_into_the_kernel_kill(sandbox):
+    outside = sandbox.without("other_entries")
+    assert outside["x32"] == 0
+    assert sandbox.finding("other_entries") == {"int80": signal.SIGSYS, "x32": signal.SIGSYS}
+
+
+def test_limits_cannot_be_changed(sandbox):
+    assert set(sandbox.without("raise_limits").values()) == {"worked"}
+    assert set(sandbox.finding("raise_limits").values()) == {"not allowed to raise maximum limit"}
+
+
+def test_only_the_descriptors_that_are_meant(sandbox):
+    # A descriptor that the enclave forgets to close on exec must not arrive.
+    forgotten = os.open("/etc/hostname", os.O_RDONLY)
+    os.set_inheritable(forgotten, True)
+    try:
+        inherited = subprocess.run(
+            ["/bin/sh", "-c", f"test -e /proc/self/fd/{forgotten}"], close_fds=False, check=False
+        )
+        assert inherited.returncode == 0
+        inside = sandbox.finding("descriptors", data=b"d")
+    finally:
+        os.close(forgotten)
+    kinds = sorted(inside.values())
+    # Input device, log twice, output, and the two inputs' mappings.
+    assert kinds == ["device", "file", "file", "file", "pipe", "pipe"], inside
+
+
+def test_bombs_of_processes_and_threads(sandbox):
+    limits = Limits(wall_seconds=60, memory_bytes=512 * MIB, output_bytes=1 * MIB, processes=16)
+    assert sandbox.without("fork_many", wanted=100) == 100
+    assert sandbox.finding("fork_many", limits, wanted=100) <= 16
+    assert sandbox.without("start_threads", wanted=100) == 100
+    assert sandbox.finding("start_threads", limits, wanted=100) <= 16
+
+
+@pytest.mark.parametrize("kind", ["private", "shared", "memfd"])
+def test_bombs_of_memory(sandbox, kind):
+    assert sandbox.without("take_memory", kind=kind, mib=400) == 400
+    if sandbox.launcher.details["memory"].startswith("cgroup"):
+        with sandbox.run("take_memory", kind=kind, mib=400) as result:
+            assert (result.status, result.reason, result.output) == ("killed", "memory", None)
+            assert result.peak_bytes <= 256 * MIB
+    else:
+        pytest.skip("no cgroup here; test_bombs_of_memory_without_cgroup covers the limits")
+
+
+@pytest.mark.parametrize(("kind", "at_most"), [("private", 256), ("memfd", 0)])
+def test_bombs_of_memory_without_cgroup(own_sandbox, kind, at_most):
+    bare = own_sandbox(cgroups=False)
+    assert bare.launcher.details["memory"] == "limits of each process"
+    assert bare.finding("take_memory", kind=kind, mib=400) <= at_most
+    assert bare.without("take_memory", kind=kind, mib=400) == 400
+
+
+def test_shared_memory_without_cgroup_is_bounded_by_address_space(own_sandbox):
+    bare = own_sandbox(cgroups=False)
+    wanted = 6000
+    with bare.run("take_memory", kind="shared", mib=wanted) as result:
+        assert result.status == "finished"
+        got = int(result.read_output(1 << 20)[-8:].split(b"]")[-1])
+    assert got < 256 + 4096
