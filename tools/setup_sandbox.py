@@ -22,6 +22,8 @@ def main() -> int:
         print("setup: Python 3.11 or later is needed", file=sys.stderr)
         return 1
     sys.path.insert(0, str(REPOSITORY / "src"))
+    # What is made here is for another user to read.
+    os.umask(0o022)
     from trustspace.errors import CATALOGUE, Code, TrustspaceError
     from trustspace.sandbox import build
 

@@ -72,7 +72,9 @@ def test_the_runtime_has_what_jobs_need(sandbox):
 
 
 def test_the_libraries_work_within_limits_of_each_process(own_sandbox):
-    with own_sandbox(cgroups=False).run("libraries", Limits(wall_seconds=120, output_bytes=1 * MIB)) as result:
+    with own_sandbox(cgroups=False).run(
+        "libraries", Limits(wall_seconds=120, output_bytes=1 * MIB)
+    ) as result:
         assert result.status == "finished", result.log.decode()
 
 
@@ -239,7 +241,9 @@ def test_the_launcher_is_unprivileged_and_knows_nothing(own_sandbox, monkeypatch
     pid = sandbox.launcher.pid
     if os.geteuid() != 0:
         pytest.skip("only root can look into a process that is not dumpable")
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
     assert set(status["Uid"].split()) == {str(sandbox_identity("trustspace-sandbox").uid)}
     assert status["Groups"].strip() == ""
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
@@ -355,6 +359,8 @@ def test_nothing_is_left_in_the_control_groups(own_sandbox):
     base = sandbox.launcher._base
     sandbox.run("nothing").close()
     for folder in base.folders:
-        wait_until(lambda folder=folder: not [entry for entry in folder.iterdir() if entry.name.startswith("task-")])
+        wait_until(
+            lambda folder=folder: not [entry for entry in folder.iterdir() if entry.name.startswith("task-")]
+        )
     sandbox.launcher.close()
     assert not any(folder.exists() for folder in base.folders)

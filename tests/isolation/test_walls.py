@@ -60,12 +60,27 @@ def test_no_socket_of_any_family(sandbox):
 def test_host_files_cannot_be_read(sandbox, canary_file):
     paths = ["/etc/passwd", "/etc/os-release", "/proc/meminfo", "/proc/1/cmdline", str(canary_file)]
     assert set(sandbox.without("read_files", paths=paths).values()) == {"worked"}
-    inside = sandbox.finding("read_files", paths=[*paths, "/proc/self/environ", "/proc/self/mountinfo", "/dev/mem"])
+    inside = sandbox.finding(
+        "read_files", paths=[*paths, "/proc/self/environ", "/proc/self/mountinfo", "/dev/mem"]
+    )
     assert "worked" not in inside.values(), inside
 
 
 def test_what_there_is_to_read_is_the_runtime_alone(sandbox):
-    folders = ["/", "/home", "/root", "/etc", "/usr", "/usr/bin", "/proc", "/sys", "/dev", "/runtime", "/app", "/var"]
+    folders = [
+        "/",
+        "/home",
+        "/root",
+        "/etc",
+        "/usr",
+        "/usr/bin",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/runtime",
+        "/app",
+        "/var",
+    ]
     inside = sandbox.finding("list_directories", paths=folders)
     readable = {folder for folder, said in inside.items() if said == "worked"}
     # /proc and /sys hold copies of a few CPU facts, /dev four devices.
@@ -78,7 +93,10 @@ def test_landlock_closes_what_the_mounts_show(sandbox, own_sandbox):
     without_landlock = own_sandbox(landlock=False)
     assert without_landlock.launcher.tier == "namespaces+seccomp"
     assert without_landlock.launcher.details["landlock"] == "none"
-    assert without_landlock.finding("list_directories", paths=["/", "/usr"]) == {"/": "worked", "/usr": "worked"}
+    assert without_landlock.finding("list_directories", paths=["/", "/usr"]) == {
+        "/": "worked",
+        "/usr": "worked",
+    }
     assert sandbox.finding("list_directories", paths=["/", "/usr"]) == {"/": "EACCES", "/usr": "EACCES"}
 
 

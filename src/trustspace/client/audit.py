@@ -54,7 +54,9 @@ def verify_ledger(home: PartyHome) -> Audit:
         for entry in entries:
             statement = parse(entry.envelope)
             if entry.index < log.size and leaves[entry.index] != statement.digest:
-                raise LogCorrupted("Statement {index} is not the leaf that the ledger has there.", index=entry.index)
+                raise LogCorrupted(
+                    "Statement {index} is not the leaf that the ledger has there.", index=entry.index
+                )
             if replays:
                 view.install(apply(view, statement, statement.issued))
             seen += 1
@@ -99,7 +101,11 @@ class Witness:
         session, state = self._home.session, self._state()
         note, proof = session.link.checkpoint(state.size)
         checkpoint = open_checkpoint(note, self._home.trust().space.ledger_key)
-        if checkpoint.size == state.size and checkpoint.root == state.root and self.verifier.split("+")[0] in note:
+        if (
+            checkpoint.size == state.size
+            and checkpoint.root == state.root
+            and self.verifier.split("+")[0] in note
+        ):
             return None
         return self._sign(note, checkpoint, state, proof)
 

@@ -92,11 +92,15 @@ class Broker:
             )
             if not waiting:
                 challenge = os.urandom(32).hex()
-                self._home.remember("challenges", challenge, {"job": job.statement, "enclave": grant.body.enclave})
+                self._home.remember(
+                    "challenges", challenge, {"job": job.statement, "enclave": grant.body.enclave}
+                )
                 body = RunNonce(job=job.statement, enclave=grant.body.enclave, challenge=challenge)
                 self._home.submit(body, "broker")
 
-    def _release(self, dossier: Dossier, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str) -> None:
+    def _release(
+        self, dossier: Dossier, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str
+    ) -> None:
         record = dossier.view.get(DatasetRecord, dataset)
         assert record is not None
         self._check(job, grant, offer, dataset)
@@ -129,7 +133,10 @@ class Broker:
             raise PolicyRefused("The grant has expired.")
         own = next(c.challenge for c in offer.body.challenges if c.source_unit == home.fingerprint)
         given = home.remembered("challenges", own)
-        if given != {"job": job.statement, "enclave": grant.body.enclave} or offer.enclave != grant.body.enclave:
+        if (
+            given != {"job": job.statement, "enclave": grant.body.enclave}
+            or offer.enclave != grant.body.enclave
+        ):
             raise VerificationFailed("The run offer answers a challenge that this broker did not give.")
         demanded = _EVIDENCE_STRENGTH[grant.body.evidence_kind]
         if demanded and evidence.kind != grant.body.evidence_kind:

@@ -28,7 +28,6 @@ from trustspace.data.reading import read_table
 from trustspace.domain.binding import dataset_context
 from trustspace.domain.bodies import Dataset, DatasetWithdrawn, Policy
 from trustspace.domain.records import DatasetRecord
-from trustspace.domain.replay import MemoryView
 from trustspace.errors import InvalidInput, NotFound, Unavailable, VerificationFailed
 from trustspace.storage.files import write_atomic
 from trustspace.transport.links import EnclaveLink, Subject
@@ -49,14 +48,18 @@ class Proposal:
     source: str
 
 
-def propose(path: Path, title: str, *, patient_column: str | None, answers: Answers | None = None) -> Proposal:
+def propose(
+    path: Path, title: str, *, patient_column: str | None, answers: Answers | None = None
+) -> Proposal:
     """Read and profile a table on the officer's own machine; nothing leaves it."""
     table = read_table(path)
     found = profile(table, patient_column=patient_column)
     identifying = {name: tuple(str(sign) for sign in signs) for name, signs in found.identifying.items()}
     with path.open("rb") as file:
         source = hashlib.file_digest(file, "sha256").hexdigest()
-    return Proposal(table, propose_description(found, title, answers), tuple(problems(found)), identifying, source)
+    return Proposal(
+        table, propose_description(found, title, answers), tuple(problems(found)), identifying, source
+    )
 
 
 def submit(
@@ -75,7 +78,9 @@ def submit(
     """
     if not _IDENTIFIER.fullmatch(dataset):
         raise InvalidInput(
-            "The dataset's name {name} is not usable.", fix="Use a-z, 0-9, dot, dash and underscore.", name=dataset[:64]
+            "The dataset's name {name} is not usable.",
+            fix="Use a-z, 0-9, dot, dash and underscore.",
+            name=dataset[:64],
         )
     spooled = _Spool(home, dataset)
     if not spooled.ready(proposal.source):
@@ -154,18 +159,26 @@ def _seal(
     )  # fmt: skip
     act = home.key_name("act")
     signed = sign_statement(
-        canonical_json(manifest.to_json()), home.keys.public(act), lambda message: home.keys.sign(act, message)
+        canonical_json(manifest.to_json()),
+        home.keys.public(act),
+        lambda message: home.keys.sign(act, message),
     )
     spooled.finish(signed.to_bytes(), proposal.source)
 
 
 def upload(
-    link: EnclaveLink, envelope: bytes, manifest: DatasetManifest, file: Path, progress: Progress = lambda *_: None
+    link: EnclaveLink,
+    envelope: bytes,
+    manifest: DatasetManifest,
+    file: Path,
+    progress: Progress = lambda *_: None,
 ) -> None:
     """Stream sealed bytes from the last durable one on, then have the enclave verify and keep them."""
     status = link.begin_upload(envelope)
     if not status.complete and status.durable_bytes < manifest.sealed_bytes:
-        for acknowledged in link.upload(status.upload, status.durable_bytes, _from(file, status.durable_bytes)):
+        for acknowledged in link.upload(
+            status.upload, status.durable_bytes, _from(file, status.durable_bytes)
+        ):
             progress("upload", acknowledged.durable_bytes, manifest.sealed_bytes)
     if not status.complete:
         link.commit_upload(status.upload)
@@ -173,18 +186,25 @@ def upload(
 
 
 def withdraw(home: PartyHome, digest: str) -> None:
-    """Withdraw a dataset version: destroy its key first, then tell the enclave and the space."""
+    """Withdraw a dataset version: destroy its key first, then tell the space, then have the ciphertext deleted.
+
+    Called again after a break, it does what is left to do.
+    """
     known = home.remembered("datasets", digest)
     if known is None:
         raise NotFound("This source unit has no dataset {digest}.", digest=digest[:12])
-    record = home.session.dataset(digest)
     home.remember("withdrawn", digest)
     if str(known["key"]) in home.keys.names():
         home.keys.destroy(str(known["key"]))
-    statement = home.sign(DatasetWithdrawn(dataset=digest), "act")
+    dossier = home.session.dossier(Subject("digest", digest))
+    said = (
+        s for s in dossier.statements if isinstance(s.body, DatasetWithdrawn) and s.body.dataset == digest
+    )
+    statement = next(said, None) or home.submit(DatasetWithdrawn(dataset=digest), "act")
+    record = dossier.view.get(DatasetRecord, digest)
+    assert record is not None
     link = enclave_link(home, own_enclave(home, None, key=record.body.enclave))
     link.withdraw(statement.envelope.to_bytes())
-    home.session.append(statement)
 
 
 def listing(home: PartyHome) -> list[dict[str, Any]]:
@@ -227,13 +247,10 @@ def resolve(home: PartyHome, name: str, version: int | None = None) -> DatasetRe
     newest = max(matching, key=lambda d: int(d["version"]))
     record = home.session.dataset(str(newest["statement"]))
     if (record.body.dataset, record.body.version) != (plain, newest["version"]):
-        raise VerificationFailed("The space lists another dataset under this name than its source unit signed.")
+        raise VerificationFailed(
+            "The space lists another dataset under this name than its source unit signed."
+        )
     return record
-
-
-def view_of(home: PartyHome, digest: str) -> MemoryView:
-    """The records behind a dataset, proven."""
-    return home.session.dossier(Subject("digest", digest)).view
 
 
 class _Spool:

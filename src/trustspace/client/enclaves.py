@@ -32,7 +32,9 @@ def adopt(home: PartyHome, card: dict[str, Any], address: str, *, custody: Custo
     The root signs the enclave's identity key: from then on data keys may be sealed to its runs.
     """
     fields = ("name", "enclave_key", "certificate", "request")
-    if card.get("format") != "trustspace-enclave-card-v1" or not all(isinstance(card.get(f), str) for f in fields):
+    if card.get("format") != "trustspace-enclave-card-v1" or not all(
+        isinstance(card.get(f), str) for f in fields
+    ):
         raise InvalidInput("The file is not an enclave card.")
     key = PartyKey(use="enclave", public=card["enclave_key"], holder=card["name"])
     if key not in home.party.keys:

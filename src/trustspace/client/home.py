@@ -1,14 +1,15 @@
 """A party's home directory: its keys, what it trusts, how it reaches the space, and what it has decided.
 
-    party.json    the party's own description       trust.json    pinned fingerprints
-    keys/         signing, opening and data keys    ledger.json   the last checkpoint verified
-    tls/          transport key and certificates    state.json    decisions that bind at once
-    enclaves/     doors of its own enclaves         spool/        sealed datasets not yet uploaded
+party.json    the party's own description       trust.json    pinned fingerprints
+keys/         signing, opening and data keys    ledger.json   the last checkpoint verified
+tls/          transport key and certificates    state.json    decisions that bind at once
+enclaves/     doors of its own enclaves         spool/        sealed datasets not yet uploaded
 """
 
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import time
@@ -44,7 +45,9 @@ class PartyHome:
 
     def __init__(self, path: Path, passphrase: str | None = None, clock: Clock = time.time) -> None:
         if not (path / "party.json").exists():
-            raise NotFound("There is no party in {home}.", fix="Run `trustspace party new` first.", home=str(path))
+            raise NotFound(
+                "There is no party in {home}.", fix="Run `trustspace party new` first.", home=str(path)
+            )
         self.path = path
         self.clock = clock
         self.keys: KeyStore = FileKeyStore(path / "keys", passphrase)
@@ -76,7 +79,8 @@ class PartyHome:
             raise InvalidInput("A party's roles are some of {known}.", known=", ".join(_WORKING))
         if ("source-unit" in wanted) != bool(people):
             raise InvalidInput(
-                "A source unit, and nobody else, has reviewers.", fix="Name at least one person with --reviewer."
+                "A source unit, and nobody else, has reviewers.",
+                fix="Name at least one person with --reviewer.",
             )
         if (path / "party.json").exists():
             raise AlreadyExists("There is a party in {home} already.", home=str(path))
@@ -84,15 +88,16 @@ class PartyHome:
         path.chmod(0o700)
         keys = FileKeyStore(path / "keys", passphrase)
         root = keys.create_signing_key("root")
-        working = []
-        for use in dict.fromkeys(use for role in wanted for use in _WORKING[role]):
-            working.append(_new_key(keys, use, use, name))
+        uses = dict.fromkeys(use for role in wanted for use in _WORKING[role])
+        working = [_new_key(keys, use, use, name) for use in uses]
         for number, person in enumerate(people, 1):
             working.append(_new_key(keys, f"reviewer-{number}", "review", person))
             working.append(_new_key(keys, f"reviewer-{number}-open", "review-open", person))
         party = Party(name=name, roles=wanted, root=root.hex(), sequence=1, keys=tuple(working))
         _make_tls(path, key_id(root))
-        write_atomic(path / "party.json", json.dumps(dump(party), ensure_ascii=False, indent=2).encode(), 0o644)
+        write_atomic(
+            path / "party.json", json.dumps(dump(party), ensure_ascii=False, indent=2).encode(), 0o644
+        )
         return cls(path, passphrase, clock)
 
     @property
@@ -183,14 +188,16 @@ class PartyHome:
             server = (self.path / "tls/space-server.pem").read_bytes()
             channel = connect(self.space_address(), server, identity, "trustspace-space")
             self._session = Session(
-                SpaceLink(channel), self.trust(), self.fingerprint, self.path / "ledger.json", self.clock
+                SpaceLink(channel), self.trust, self.fingerprint, self.path / "ledger.json", self.clock
             )
         return self._session
 
     def submit(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
         """Sign with the party's key for this use, and append."""
         name = self.key_name(use, holder)
-        return self.session.submit(body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m))
+        return self.session.submit(
+            body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m)
+        )
 
     def sign(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
         """Sign with the party's key for this use, without appending."""
@@ -235,10 +242,16 @@ class PartyHome:
         return content
 
     def remember(self, kind: str, key: str, value: Any = True) -> None:
-        """Write a decision down before it is sent anywhere."""
-        state = self.state()
-        state.setdefault(kind, {})[key] = value
-        write_atomic(self.path / "state.json", json.dumps(state, sort_keys=True, ensure_ascii=False).encode())
+        """Write a decision down before it is sent anywhere; safe beside the party's other processes."""
+        lock = os.open(self.path / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self.state()
+            state.setdefault(kind, {})[key] = value
+            content = json.dumps(state, sort_keys=True, ensure_ascii=False)
+            write_atomic(self.path / "state.json", content.encode())
+        finally:
+            os.close(lock)
 
     def remembered(self, kind: str, key: str) -> Any:
         """What was written down, or None."""

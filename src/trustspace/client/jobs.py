@@ -10,7 +10,14 @@ from trustspace.client.datasets import resolve
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.domain.bodies import (
-    Countersignature, DatasetUse, Grant, Job, PartyKey, Policy, Refusal, Reviewer,
+    Countersignature,
+    DatasetUse,
+    Grant,
+    Job,
+    PartyKey,
+    Policy,
+    Refusal,
+    Reviewer,
 )  # fmt: skip
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.errors import InvalidInput, NotFound, PolicyRefused, VerificationFailed
@@ -111,7 +118,9 @@ def resolve_job(home: PartyHome, prefix: str) -> str:
     """
     matching = [str(j["statement"]) for j in listing(home) if str(j["statement"]).startswith(prefix.lower())]
     if not matching:
-        raise NotFound("There is no job {prefix} of yours.", fix="See `trustspace job list`.", prefix=prefix[:64])
+        raise NotFound(
+            "There is no job {prefix} of yours.", fix="See `trustspace job list`.", prefix=prefix[:64]
+        )
     if len(matching) > 1:
         raise InvalidInput("Several jobs begin with {prefix}.", fix="Give more digits.", prefix=prefix[:64])
     return matching[0]
@@ -122,7 +131,9 @@ def countersign(home: PartyHome, digest: str) -> str:
     job = home.session.job(digest).job(digest)
     mine = {home.keys.public(n).hex() for n in home.keys.names() if not n.startswith("data-")}
     if job.body.buyer_key not in mine:
-        raise VerificationFailed("The job names a receiving key that is not this buyer's.", fix="Do not countersign.")
+        raise VerificationFailed(
+            "The job names a receiving key that is not this buyer's.", fix="Do not countersign."
+        )
     return home.submit(Countersignature(job=digest, buyer_key=job.body.buyer_key), "act").digest
 
 
@@ -147,7 +158,11 @@ def request(home: PartyHome, digest: str) -> Request:
     parameters = Parameters.from_json(job.body.parameters)
     if canonical_json(parameters.to_json()) != canonical_json(job.body.parameters):
         raise VerificationFailed("The job's parameters leave out defaults that they must spell out.")
-    own = [dossier.view.get(DatasetRecord, u.dataset) for u in job.body.datasets if u.source_unit == home.fingerprint]
+    own = [
+        dossier.view.get(DatasetRecord, u.dataset)
+        for u in job.body.datasets
+        if u.source_unit == home.fingerprint
+    ]
     return Request(dossier, job, parameters, code, tuple(record for record in own if record is not None))
 
 
@@ -207,7 +222,9 @@ def _reviewers(keys: tuple[PartyKey, ...], names: tuple[str, ...]) -> tuple[Revi
     for name in wanted:
         if name not in review or name not in review_open:
             raise NotFound("This source unit has no reviewer {name}.", name=name)
-    return tuple(Reviewer(holder=n, review=review[n], review_open=review_open[n]) for n in dict.fromkeys(wanted))
+    return tuple(
+        Reviewer(holder=n, review=review[n], review_open=review_open[n]) for n in dict.fromkeys(wanted)
+    )
 
 
 def refuse(home: PartyHome, digest: str) -> str:

@@ -16,6 +16,7 @@ from trustspace.domain.bodies import Artifact, Receipt, UnitShares
 from trustspace.domain.certificate import Certificate, ReleasedArtifact, build, verify
 from trustspace.domain.permissions import released_artifacts
 from trustspace.domain.records import DecisionRecord, JobRecord, OutputRecord
+from trustspace.domain.trust import TrustFile
 from trustspace.errors import InvalidTransition, NotFound, Unavailable, VerificationFailed
 from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.storage.files import write_atomic
@@ -34,7 +35,9 @@ class Delivered:
     content: bytes
 
 
-def fetch(home: PartyHome, digest: str, *, wait_for_witnesses_seconds: float = 60.0) -> tuple[list[Delivered], Certificate]:
+def fetch(
+    home: PartyHome, digest: str, *, wait_for_witnesses_seconds: float = 60.0
+) -> tuple[list[Delivered], Certificate]:
     """Open a release, give a receipt, and make the certificate.
 
     Raises:
@@ -45,10 +48,14 @@ def fetch(home: PartyHome, digest: str, *, wait_for_witnesses_seconds: float = 6
     dossier = home.session.job(digest)
     job = dossier.job(digest)
     if job.state != "released":
-        raise InvalidTransition("The job's output is not released.", fix="Wait for every source unit's approval.")
+        raise InvalidTransition(
+            "The job's output is not released.", fix="Wait for every source unit's approval."
+        )
     output = dossier.view.get(OutputRecord, job.output)
     assert output is not None
-    delivered = [_open(home, dossier, output, _named(output, n)) for n in released_artifacts(dossier.view, job)]
+    delivered = [
+        _open(home, dossier, output, _named(output, n)) for n in released_artifacts(dossier.view, job)
+    ]
     if not job.receipt:
         names = tuple(d.name for d in delivered)
         home.submit(Receipt(job=digest, release=job.release, artifacts=names), "act")
@@ -88,7 +95,9 @@ def _unit_share(
                     output=output.statement, artifact=artifact.name, reviewer=decision.reviewer,
                     buyer_key=decision.body.buyer_key,
                 )  # fmt: skip
-                package = home.keys.open(_receiving_key(home, decision.body.buyer_key), bytes.fromhex(share.sealed), info)
+                package = home.keys.open(
+                    _receiving_key(home, decision.body.buyer_key), bytes.fromhex(share.sealed), info
+                )
                 salt, value = package[:_SALT_BYTES], package[_SALT_BYTES:]
                 verify_commitment(commitments[(decision.reviewer, share.index)], value, salt)
                 opened.append(decode_share(value))
@@ -110,22 +119,36 @@ def _certificate(
     """Take the statements' proofs against a checkpoint that enough witnesses have cosigned."""
     trust = home.trust()
     deadline = time.monotonic() + wait_seconds
-    while True:
-        dossier = home.session.job(job.statement)
-        checkpoint = dossier.checkpoint
-        try:
-            open_checkpoint(checkpoint, trust.space.ledger_key, trust.witnesses, trust.witness_quorum)
+    while trust.witness_quorum:
+        dossier = _cosigned(home, job.statement) or dossier
+        if dossier.job(job.statement).receipt and _is_cosigned(dossier, trust):
             break
-        except VerificationFailed:
-            # The proof is against the newest checkpoint; its witnesses may be on their way.
-            if trust.witness_quorum == 0 or time.monotonic() > deadline:
-                raise Unavailable(
-                    "No checkpoint with the release is cosigned by enough witnesses yet.", fix="Try again later."
-                ) from None
-            time.sleep(0.2)
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                "No checkpoint with the release is cosigned by enough witnesses yet.", fix="Try again later."
+            )
+        time.sleep(0.2)
     entries = [(entry.envelope, entry.index, entry.inclusion) for entry in dossier.entries]
-    opened = [ReleasedArtifact(name=d.name, salt=d.salt.hex(), content_bytes=len(d.content)) for d in delivered]
-    return build(job.statement, entries, checkpoint, opened)
+    opened = [
+        ReleasedArtifact(name=d.name, salt=d.salt.hex(), content_bytes=len(d.content)) for d in delivered
+    ]
+    return build(job.statement, entries, dossier.checkpoint, opened)
+
+
+def _cosigned(home: PartyHome, job: str) -> Dossier | None:
+    """The job as its witnesses have seen it; None while they have not seen all of it."""
+    try:
+        return home.session.cosigned_job(job)
+    except (VerificationFailed, NotFound):
+        return None
+
+
+def _is_cosigned(dossier: Dossier, trust: TrustFile) -> bool:
+    try:
+        open_checkpoint(dossier.checkpoint, trust.space.ledger_key, trust.witnesses, trust.witness_quorum)
+    except VerificationFailed:
+        return False
+    return True
 
 
 def save(home: PartyHome, delivered: list[Delivered], certificate: Certificate, into: Path) -> list[Path]:

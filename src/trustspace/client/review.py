@@ -81,7 +81,9 @@ def _open_evidence(
         raise PermissionDenied("The evidence is not sealed to {reviewer}.", reviewer=reviewer)
     info = _share_info(output, EVIDENCE, home.fingerprint, key)
     opened = home.keys.open(home.key_name("review-open", reviewer), bytes.fromhex(sealed), info)
-    return _open_content(home, output, EVIDENCE, opened, evidence.blob, evidence.sealed_bytes, evidence.commitment)[1]
+    return _open_content(
+        home, output, EVIDENCE, opened, evidence.blob, evidence.sealed_bytes, evidence.commitment
+    )[1]
 
 
 def _open_content(
@@ -120,7 +122,9 @@ def open_artifact(home: PartyHome, case: Case, name: str) -> bytes:
     """
     artifact = _artifact(case.output, name)
     if artifact.unit_threshold != 1 or any(unit.threshold != 1 for unit in artifact.units):
-        raise PermissionDenied("The artifact {name} opens only with other reviewers or source units.", name=name)
+        raise PermissionDenied(
+            "The artifact {name} opens only with other reviewers or source units.", name=name
+        )
     unit_share = combine([decode_share(_share(home, case, artifact)[2])], 1)
     key = combine([decode_share(unit_share)], 1)
     return _open_content(
@@ -132,7 +136,9 @@ def _artifact(output: OutputRecord, name: str) -> Artifact:
     for artifact in output.body.artifacts:
         if artifact.name == name:
             return artifact
-    raise InvalidInput("The output has no artifact {name}.", fix="See `trustspace review show`.", name=name[:64])
+    raise InvalidInput(
+        "The output has no artifact {name}.", fix="See `trustspace review show`.", name=name[:64]
+    )
 
 
 def _share(home: PartyHome, case: Case, artifact: Artifact) -> tuple[SealedShare, bytes, bytes]:
@@ -152,7 +158,12 @@ def _share(home: PartyHome, case: Case, artifact: Artifact) -> tuple[SealedShare
 
 
 def approve(
-    home: PartyHome, case: Case, artifacts: tuple[str, ...] = (), *, comment: str = "", accept_red: bool = False
+    home: PartyHome,
+    case: Case,
+    artifacts: tuple[str, ...] = (),
+    *,
+    comment: str = "",
+    accept_red: bool = False,
 ) -> str:
     """Approve artifacts (all but logs, when none are named): re-seal one's shares to the buyer.
 
@@ -164,7 +175,8 @@ def approve(
         raise InvalidInput("{reviewer} or a colleague has rejected this output.", reviewer=case.reviewer)
     if case.report.verdict == "red" and not (accept_red and comment.strip()):
         raise InvalidInput(
-            "The evidence is red.", fix="To approve all the same, give --accept-red and a reason with --comment."
+            "The evidence is red.",
+            fix="To approve all the same, give --accept-red and a reason with --comment.",
         )
     names = artifacts or tuple(a.name for a in case.output.body.artifacts if a.role != "log")
     shares = []
@@ -172,7 +184,10 @@ def approve(
     for name in names:
         share, salt, value = _share(home, case, _artifact(case.output, name))
         info = handover_binding(
-            output=case.output.statement, artifact=name, reviewer=reviewer_key, buyer_key=case.job.body.buyer_key
+            output=case.output.statement,
+            artifact=name,
+            reviewer=reviewer_key,
+            buyer_key=case.job.body.buyer_key,
         )
         sealed = seal_to(bytes.fromhex(case.job.body.buyer_key), salt + value, info)
         shares.append(BuyerShare(artifact=name, index=share.index, sealed=sealed.hex()))
@@ -197,7 +212,9 @@ def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decisi
     ]
     salt = os.urandom(_SALT_BYTES)
     if comment:
-        home.remember("comments", case.output.statement, {"by": case.reviewer, "text": comment, "salt": salt.hex()})
+        home.remember(
+            "comments", case.output.statement, {"by": case.reviewer, "text": comment, "salt": salt.hex()}
+        )
     return Decision(
         job=case.job.statement,
         output=case.output.statement,

@@ -31,15 +31,14 @@ def to_parquet(table: pa.Table) -> bytes:
 def iter_parquet(table: pa.Table) -> Iterator[bytes]:
     """The same bytes piece by piece, at most one row group (64 MiB, 1,000 rows with images) at a time."""
     sink = _Pieces()
-    plain = table.replace_schema_metadata(None)
     writer = pq.ParquetWriter(
         pa.PythonFile(sink, mode="w"),
-        plain.schema,
+        table.schema,
         compression="zstd",
         write_statistics=False,
-        store_schema=False,
+        store_schema=False,  # and with it the table's metadata
     )
-    for group in row_groups(plain):
+    for group in row_groups(table):
         writer.write_table(group, row_group_size=max(1, group.num_rows))
         yield sink.take()
     writer.close()

@@ -17,7 +17,9 @@ Key = Digest
 Fingerprint = Digest
 Hex = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2})*$", max_length=8192)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*$", max_length=200)]
+Line = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*$", max_length=200)
+]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
 

@@ -87,7 +87,9 @@ def build(
     """Put a certificate together from (envelope, index, inclusion proof) entries, oldest first."""
     statements = tuple(
         ProvenStatement(
-            envelope=base64.b64encode(envelope).decode(), index=index, inclusion=tuple(h.hex() for h in inclusion)
+            envelope=base64.b64encode(envelope).decode(),
+            index=index,
+            inclusion=tuple(h.hex() for h in inclusion),
         )
         for envelope, index, inclusion in entries
     )

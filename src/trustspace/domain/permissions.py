@@ -47,7 +47,9 @@ def signing_key(party: Party, statement: Statement) -> bytes:
     role, use = SIGNS[statement.type]
     if role is not None and role not in party.roles:
         raise PermissionDenied(
-            "Only a party with the role {role} makes a statement of type {type}.", role=role, type=statement.type
+            "Only a party with the role {role} makes a statement of type {type}.",
+            role=role,
+            type=statement.type,
         )
     candidates = [party.root] if use is None else [key.public for key in party.keys if key.use == use]
     for public in candidates:
@@ -119,7 +121,11 @@ def _may_read_reference(view: View, caller: str, purpose: str, statement: str, d
         return False
     if any(unit.source_unit == caller for unit in artifact.units):
         return True
-    return caller == job.body.buyer and job.state == "released" and artifact.name in released_artifacts(view, job)
+    return (
+        caller == job.body.buyer
+        and job.state == "released"
+        and artifact.name in released_artifacts(view, job)
+    )
 
 
 def released_artifacts(view: View, job: JobRecord) -> tuple[str, ...]:

@@ -25,7 +25,9 @@ def standing(view: View, job: JobRecord, output: OutputRecord) -> Standing:
     its start. One rejection ends it. An artifact is approved when every unit holding shares of its
     key has as many approving reviewers as that unit's threshold says.
     """
-    decisions = [d for d in (view.get(DecisionRecord, key) for key in output.decisions.values()) if d is not None]
+    decisions = [
+        d for d in (view.get(DecisionRecord, key) for key in output.decisions.values()) if d is not None
+    ]
     if any(d.body.verdict == "reject" for d in decisions):
         return Standing("rejected", (), (), ())
     waiting = []

@@ -11,17 +11,47 @@ from typing import Any, TypeVar
 
 from trustspace.domain import states
 from trustspace.domain.bodies import (
-    Artifact, Body, Countersignature, Dataset, DatasetWithdrawn, Decision, Grant, Job, KeyRelease, Output, Receipt,
-    Refusal, Release, RunFailed, RunNonce, RunOffer,
+    Artifact,
+    Body,
+    Countersignature,
+    Dataset,
+    DatasetWithdrawn,
+    Decision,
+    Grant,
+    Job,
+    KeyRelease,
+    Output,
+    Receipt,
+    Refusal,
+    Release,
+    RunFailed,
+    RunNonce,
+    RunOffer,
 )  # fmt: skip
 from trustspace.domain.permissions import names_everyone_once, roles_of, signing_key, verify_party
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import (
-    BlobRecord, ChallengeRecord, DatasetRecord, DecisionRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord,
-    PartyRecord, Record, View,
+    BlobRecord,
+    ChallengeRecord,
+    DatasetRecord,
+    DecisionRecord,
+    GrantRecord,
+    JobRecord,
+    OfferRecord,
+    OutputRecord,
+    PartyRecord,
+    Record,
+    View,
 )  # fmt: skip
 from trustspace.domain.statements import Statement
-from trustspace.errors import AlreadyExists, InvalidInput, PermissionDenied, PolicyRefused, Stale, Unauthenticated
+from trustspace.errors import (
+    AlreadyExists,
+    InvalidInput,
+    PermissionDenied,
+    PolicyRefused,
+    Stale,
+    Unauthenticated,
+)
 
 CLOCK_SKEW_SECONDS = 300
 MAX_JOB_SECONDS = 366 * 86400
@@ -48,7 +78,9 @@ def apply(view: View, statement: Statement, now: int) -> Changes:
         return _party(view, statement)
     author = view.get(PartyRecord, statement.by)
     if author is None:
-        raise Unauthenticated("The statement's author is not enrolled in this space.", fix="Ask for an invitation.")
+        raise Unauthenticated(
+            "The statement's author is not enrolled in this space.", fix="Ask for an invitation."
+        )
     key = signing_key(author.body, statement).hex()
     return _RULES[statement.type](view, statement, now, key)
 
@@ -148,11 +180,15 @@ def _new_job(view: View, statement: Statement, now: int, key: str) -> Changes:
     if body.buyer_key not in {k.public for k in buyer.body.keys if k.use == "receive"}:
         raise InvalidInput("The job's buyer key is not a receiving key of that buyer.")
     if body.minimum_participants > len(body.source_units):
-        raise InvalidInput("The job's field {field} exceeds its source units.", field="terms.minimum_participants")
+        raise InvalidInput(
+            "The job's field {field} exceeds its source units.", field="terms.minimum_participants"
+        )
     for use in body.datasets:
         dataset = view.get(DatasetRecord, use.dataset)
         if dataset is None or dataset.source_unit != use.source_unit:
-            raise InvalidInput("The job's field {field} names no dataset of that source unit.", field="datasets")
+            raise InvalidInput(
+                "The job's field {field} names no dataset of that source unit.", field="datasets"
+            )
         if dataset.state != "sealed":
             raise InvalidInput("A dataset that the job's field {field} names is withdrawn.", field="datasets")
     if {use.source_unit for use in body.datasets} != set(body.source_units):
@@ -209,7 +245,9 @@ def _grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
     for reviewer in body.reviewers:
         if not {("review", reviewer.review), ("review-open", reviewer.review_open)} <= vouched:
-            raise PolicyRefused("The grant names a reviewer key that its source unit's root does not vouch for.")
+            raise PolicyRefused(
+                "The grant names a reviewer key that its source unit's root does not vouch for."
+            )
     if len({r.review for r in body.reviewers}) != len(body.reviewers):
         raise InvalidInput("The grant names a reviewer twice.")
     if body.reviewer_threshold > len(body.reviewers):
@@ -217,7 +255,10 @@ def _grant(view: View, statement: Statement, now: int, key: str) -> Changes:
     if body.expires <= now:
         raise InvalidInput("The grant's field {field} lies in the past.", field="expires")
     job = _advance(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})
-    return (_if_all_granted(job), GrantRecord(statement=statement.digest, source_unit=statement.by, body=body))
+    return (
+        _if_all_granted(job),
+        GrantRecord(statement=statement.digest, source_unit=statement.by, body=body),
+    )
 
 
 def _refusal(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -233,7 +274,9 @@ def _run_nonce(view: View, statement: Statement, now: int, key: str) -> Changes:
     enclaves = {g.body.enclave for g in (view.get(GrantRecord, d) for d in job.grants.values()) if g}
     if body.enclave not in enclaves:
         raise InvalidInput("The challenge is for an enclave that no grant of this job names.")
-    record = ChallengeRecord(challenge=body.challenge, job=body.job, source_unit=statement.by, enclave=body.enclave)
+    record = ChallengeRecord(
+        challenge=body.challenge, job=body.job, source_unit=statement.by, enclave=body.enclave
+    )
     return (_advance(job, "run-nonce", statement), record)
 
 
@@ -399,7 +442,11 @@ def _check_approval(output: OutputRecord, body: Decision, unit: str, key: str, j
         for share in holder.shares
         if share.reviewer == key
     }
-    if not body.artifacts or len(set(body.artifacts)) != len(body.artifacts) or not set(body.artifacts) <= set(mine):
+    if (
+        not body.artifacts
+        or len(set(body.artifacts)) != len(body.artifacts)
+        or not set(body.artifacts) <= set(mine)
+    ):
         raise InvalidInput("The approval's field {field} names no or unknown artifacts.", field="artifacts")
     if [(s.artifact, s.index) for s in body.shares] != [(name, mine[name]) for name in body.artifacts]:
         raise InvalidInput("The approval's shares do not match its artifacts.")
@@ -427,6 +474,9 @@ def _release(view: View, statement: Statement, now: int, key: str) -> Changes:
     state = standing(view, job, output)
     if state.verdict != "approved" or (body.artifacts, body.decisions) != (state.artifacts, state.decisions):
         raise PolicyRefused("The release is not what the source units approved.")
+    decisions = [view.get(DecisionRecord, digest) for digest in state.decisions]
+    if any(decision is None or now > decision.body.expires for decision in decisions):
+        raise PolicyRefused("An approval has expired before the output was released.")
     return (_advance(job, "release", statement, release=statement.digest),)
 
 

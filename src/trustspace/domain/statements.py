@@ -98,7 +98,14 @@ def read(kind: type[Model], value: Any, what: str) -> Model:
 
 
 def make(
-    body: Body, *, by: str, issued: int, nonce: bytes, log: LogReference, public: bytes, sign: Callable[[bytes], bytes]
+    body: Body,
+    *,
+    by: str,
+    issued: int,
+    nonce: bytes,
+    log: LogReference,
+    public: bytes,
+    sign: Callable[[bytes], bytes],
 ) -> Statement:
     """Sign a body. ``nonce`` is 32 random bytes, ``sign`` the raw Ed25519 signature by ``public``'s key."""
     if len(nonce) != 32:
@@ -132,7 +139,12 @@ def parse(data: bytes) -> Statement:
         raise InvalidInput("The statement is not an in-toto statement of version 1.")
     named = value["predicateType"]
     parts = named.split(":") if isinstance(named, str) else []
-    if len(parts) != 5 or parts[:3] != ["urn", "trustspace", "statement"] or parts[4] != "v1" or parts[3] not in BODIES:
+    if (
+        len(parts) != 5
+        or parts[:3] != ["urn", "trustspace", "statement"]
+        or parts[4] != "v1"
+        or parts[3] not in BODIES
+    ):
         raise InvalidInput("The statement's type or version is not known here.", fix="Update trustspace.")
     predicate = read(_Predicate, value["predicate"], "statement")
     body = read(BODIES[parts[3]], predicate.body, parts[3])
@@ -144,7 +156,12 @@ def parse(data: bytes) -> Statement:
     if len(envelope.signatures) != 1:
         raise VerificationFailed("A statement carries exactly one signature.")
     return Statement(
-        by=predicate.by, issued=predicate.issued, nonce=predicate.nonce, log=predicate.log, body=body, envelope=envelope
+        by=predicate.by,
+        issued=predicate.issued,
+        nonce=predicate.nonce,
+        log=predicate.log,
+        body=body,
+        envelope=envelope,
     )
 
 

@@ -100,7 +100,9 @@ class DatasetStore:
                 fsync_dir(self._uploads)
                 yield Progress(upload, size, complete=False)
             except OSError as error:
-                raise Unavailable("The enclave cannot store the upload now.", fix="Is its disk full?") from error
+                raise Unavailable(
+                    "The enclave cannot store the upload now.", fix="Is its disk full?"
+                ) from error
             except VerificationFailed:
                 self._discard(upload)
                 raise
@@ -150,10 +152,7 @@ class DatasetStore:
 
     def holdings(self) -> list[DatasetManifest]:
         """The manifests of all datasets held."""
-        held = []
-        for path in sorted(self._datasets.glob("*.sealed")):
-            held.append(self._manifest(self._datasets, path.stem))
-        return held
+        return [self._manifest(self._datasets, path.stem) for path in sorted(self._datasets.glob("*.sealed"))]
 
     def open(self, manifest: str) -> tuple[DatasetManifest, BinaryIO]:
         """A dataset's manifest and its sealed bytes."""
@@ -194,7 +193,9 @@ class DatasetStore:
     def _one_writer(self, upload: str) -> Iterator[None]:
         with self._lock:
             if upload in self._busy:
-                raise Unavailable("Another connection is writing this upload.", fix="Try again when it has ended.")
+                raise Unavailable(
+                    "Another connection is writing this upload.", fix="Try again when it has ended."
+                )
             self._busy.add(upload)
         try:
             yield
@@ -242,4 +243,6 @@ def _verify(part: Path, manifest: DatasetManifest) -> None:
             hashed.update(piece)
             size += len(piece)
     if size != manifest.sealed_bytes or hashed.hexdigest() != manifest.ciphertext_digest:
-        raise VerificationFailed("The uploaded bytes are not those of the manifest.", fix="Upload the dataset again.")
+        raise VerificationFailed(
+            "The uploaded bytes are not those of the manifest.", fix="Upload the dataset again."
+        )

@@ -1,9 +1,9 @@
 """An enclave's home directory: made by ``enclave init``, adopted by its source unit, read once by ``serve``.
 
-    keys/identity     signs run offers and outputs      card.json       what the source unit vouches for
-    tls/              the enclave's own door            adoption.json   what the source unit handed back
-    datasets/         sealed datasets and manifests     uploads/        unfinished uploads
-    ledger.json       the last checkpoint verified      address.json    where it listens now
+keys/identity     signs run offers and outputs      card.json       what the source unit vouches for
+tls/              the enclave's own door            adoption.json   what the source unit handed back
+datasets/         sealed datasets and manifests     uploads/        unfinished uploads
+ledger.json       the last checkpoint verified      address.json    where it listens now
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def accept(home: Path, adoption: Adoption) -> None:
     """Take the source unit's answer. An enclave belongs to one source unit for good."""
     enclave = EnclaveHome(home)
     if (home / "adoption.json").exists() and enclave.adoption().owner != adoption.owner:
-        raise AlreadyExists("This enclave belongs to another source unit.", fix="Make a new one with `enclave init`.")
+        raise AlreadyExists(
+            "This enclave belongs to another source unit.", fix="Make a new one with `enclave init`."
+        )
     write_atomic(home / "adoption.json", adoption.model_dump_json(indent=2).encode())
 
 
@@ -140,7 +142,9 @@ class EnclaveHome:
         """A verified session with the space, which pins the owner and the operator."""
         adoption = self.adoption()
         identity = Identity((self.path / "tls/space.key").read_bytes(), adoption.certificate.encode())
-        channel = connect(adoption.space_address, adoption.space_certificate.encode(), identity, "trustspace-space")
+        channel = connect(
+            adoption.space_address, adoption.space_certificate.encode(), identity, "trustspace-space"
+        )
         owner = TrustedParty(name=adoption.owner_name, fingerprint=adoption.owner)
         trust = TrustFile(space=adoption.space, parties=(owner,))
-        return Session(SpaceLink(channel), trust, adoption.owner, self.path / "ledger.json")
+        return Session(SpaceLink(channel), lambda: trust, adoption.owner, self.path / "ledger.json")

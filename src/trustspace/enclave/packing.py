@@ -58,7 +58,9 @@ def pack_artifact(secret: bytes, run: Run, content: Content) -> tuple[Artifact, 
     key, salt = derive(b"key", 32), derive(b"salt", 32)
     blob = _seal(derive, key, run, content.name, salt + content.data)
     units = []
-    shares = split_from(key, len(content.units), len(content.units), derive(b"units", 32 * (len(content.units) - 1)))
+    shares = split_from(
+        key, len(content.units), len(content.units), derive(b"units", 32 * (len(content.units) - 1))
+    )
     for unit, share in zip(content.units, shares, strict=True):
         units.append(_share_unit(derive, run, content.name, unit, share.index, encode_share(share)))
     artifact = Artifact(
@@ -128,4 +130,3 @@ class _Derivation:
         if 0 < length <= 255 * 32:
             return HKDF(SHA256(), length, None, label).derive(self._key)
         return hashlib.shake_256(self._key + label).digest(length)
-

@@ -127,7 +127,9 @@ def _open_rows(order: Order, parameters: Parameters, store: DatasetStore) -> _Ro
         patient_column = description.patient_column
         wanted = list(dict.fromkeys([*use.columns, *([patient_column] if patient_column else [])]))
         tables.append(_open_table(key, manifest, record, store, wanted))
-        split_keys.append(hmac.digest(key, b"trustspace split v1" + bytes.fromhex(order.job.statement), "sha256"))
+        split_keys.append(
+            hmac.digest(key, b"trustspace split v1" + bytes.fromhex(order.job.statement), "sha256")
+        )
     if len(tables) != 1:
         raise RunError("host", b"This version runs a job on one dataset of a source unit.\n")
     table, asked = tables[0], [c for use in order.job.body.datasets for c in use.columns]
@@ -143,7 +145,9 @@ def _open_rows(order: Order, parameters: Parameters, store: DatasetStore) -> _Ro
     return _Rows(train, withheld, patients[0], patients[1], record_bytes)
 
 
-def _open_key(order: Order, record: DatasetRecord, dataset: str, store: DatasetStore) -> tuple[DatasetManifest, bytes]:
+def _open_key(
+    order: Order, record: DatasetRecord, dataset: str, store: DatasetStore
+) -> tuple[DatasetManifest, bytes]:
     """Open the released data key. What it is bound to is computed from what is about to run, not from the release."""
     release = next(
         (
@@ -198,7 +202,10 @@ def _open_table(
 def _artifacts(result: Result, parameters: Parameters) -> tuple[RawArtifact, ...]:
     with result:
         if result.status != "finished":
-            limits = result.status in ("timed_out", "output_too_large") or result.reason in ("memory", "cpu-time")
+            limits = result.status in ("timed_out", "output_too_large") or result.reason in (
+                "memory",
+                "cpu-time",
+            )
             reason = "stopped" if result.reason == "cancelled" else "limits" if limits else "job-failed"
             raise RunError(reason, result.log + f"\n[{result.status}: {result.reason}]\n".encode())
         try:
@@ -213,14 +220,23 @@ def _artifacts(result: Result, parameters: Parameters) -> tuple[RawArtifact, ...
 
 
 def _evaluate(
-    launcher: Launcher, inputs: Mapping[str, int], artifacts: tuple[RawArtifact, ...], rows: _Rows, limits: Limits
+    launcher: Launcher,
+    inputs: Mapping[str, int],
+    artifacts: tuple[RawArtifact, ...],
+    rows: _Rows,
+    limits: Limits,
 ) -> tuple[PartMetrics | None, PartMetrics | None]:
     """Judge the exported bytes in a fresh sandbox, on patients that training never had mounted."""
     model = next(a.data for a in artifacts if a.name == MODEL_ARTIFACT)
     if rows.withheld.num_rows == 0:
         return None, None
     with _memory(model, "model") as weights, _descriptor(to_memfd(rows.withheld, "withheld")) as withheld:
-        judged = {"parameters": inputs["parameters"], "model": weights, "data": withheld, "members": inputs["data"]}
+        judged = {
+            "parameters": inputs["parameters"],
+            "model": weights,
+            "data": withheld,
+            "members": inputs["data"],
+        }
         if "code" in inputs:
             judged["code"] = inputs["code"]
         with launcher.run(Task("evaluate", judged, limits)) as result:
@@ -270,7 +286,9 @@ def _pack(
     )
     policy = next(
         r.body.policy
-        for r in (order.dossier.view.get(DatasetRecord, u.dataset) for u in body.datasets if u.source_unit == unit)
+        for r in (
+            order.dossier.view.get(DatasetRecord, u.dataset) for u in body.datasets if u.source_unit == unit
+        )
         if r is not None
     )
     report = build_report(facts, policy)

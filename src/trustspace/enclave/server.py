@@ -57,7 +57,9 @@ class EnclaveServer:
             custody=adoption.custody,
         )
         self.runner = Runner(home, session, store, self.launcher, evidence, concurrent=1)
-        self.service: EnclaveService = EnclaveService(home, session, store, self.runner, evidence, self.launcher.details)
+        self.service: EnclaveService = EnclaveService(
+            home, session, store, self.runner, evidence, self.launcher.details
+        )
         self._door, self.listen = serve(
             listen or home.card.listen, home.door(), adoption.owner_certificate.encode(),
             lambda server: enclave_pb2_grpc.add_EnclaveServicer_to_server(EnclaveServicer(self.service), server),
@@ -85,5 +87,3 @@ def run(path: Path, listen: str, runtime: Path | None, ready: Callable[[str, str
     ready(server.listen, server.launcher.tier)
     stop.wait()
     server.stop()
-
-

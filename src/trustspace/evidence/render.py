@@ -11,6 +11,7 @@ from trustspace.evidence.words import STATUSES, TITLES, VERDICTS, Language
 
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _LABELS: dict[str, dict[Language, str]] = {
     "verdict": {"en": "Verdict", "zh": "结论"},
     "limits": {"en": "What this cannot show", "zh": "本报告的局限"},
@@ -39,24 +40,18 @@ def neutralise(text: str) -> str:
     Control characters (and so ANSI sequences and line breaks), format characters (bidirectional overrides,
     zero width), surrogates, private and unassigned code points are shown by number; long text is cut.
     """
+    cut = text[:MAX_CHARACTERS]
     shown = "".join(
-        character if _harmless(character) else f"\\u{{{ord(character):x}}}"
-        for character in text[:MAX_CHARACTERS]
+        character if _harmless(character, cut[place + 1 : place + 3]) else f"\\u{{{ord(character):x}}}"
+        for place, character in enumerate(cut)
     )
     return shown if len(text) <= MAX_CHARACTERS else shown + "…"
 
 
-def _harmless(character: str) -> bool:
-    return character == " " or unicodedata.category(character) not in {
-        "Cc",
-        "Cf",
-        "Cs",
-        "Co",
-        "Cn",
-        "Zl",
-        "Zp",
-        "Zs",
-    }
+def _harmless(character: str, following: str) -> bool:
+    if character == "\\":  # written out where it would look like an escape of ours
+        return following != "u{"
+    return character == " " or unicodedata.category(character) not in _INVISIBLE
 
 
 def _facts(value: Any, name: str = "") -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +43,11 @@ def decode_image(data: bytes | memoryview, *, size: int, channels: int) -> NDArr
     """
     from PIL import Image
 
-    with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
+        opened = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    except Image.DecompressionBombError:
+        raise ValueError("too many pixels") from None
+    with opened as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError("too many pixels")
         image.load()

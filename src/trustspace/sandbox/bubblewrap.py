@@ -98,9 +98,27 @@ def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) ->
     result += ["--tmpfs", "/dev"]
     for name in DEVICES:
         result += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    result += ["--perms", "1777", "--size", str(made.shm_bytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    result += [
+        "--perms",
+        "1777",
+        "--size",
+        str(made.shm_bytes),
+        "--tmpfs",
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+    ]
     result += ["--perms", "1777", "--size", str(made.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
-    result += ["--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(seccomp), "--json-status-fd", str(status)]  # noqa: S108
+    result += [
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+        "--seccomp",
+        str(seccomp),
+        "--json-status-fd",
+        str(status),
+    ]
     return result
 
 

@@ -88,7 +88,9 @@ def ensure_bubblewrap(say: Say) -> None:
         say(f"installing {' and '.join(missing)} through apt")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-y", "-q", *missing]):
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
             if done.returncode != 0:
                 tail = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-3:]
                 say(f"{' '.join(command)} failed: {' / '.join(tail)}")
@@ -101,7 +103,9 @@ def ensure_bubblewrap(say: Say) -> None:
 
 def _has_libseccomp() -> bool:
     folders = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
-    return any(next(Path(folder).glob(f"{sub}libseccomp.so.2"), None) for folder in folders for sub in ("", "*/"))
+    return any(
+        next(Path(folder).glob(f"{sub}libseccomp.so.2"), None) for folder in folders for sub in ("", "*/")
+    )
 
 
 def ensure_user(say: Say) -> None:
@@ -114,7 +118,9 @@ def ensure_user(say: Say) -> None:
     except KeyError:
         pass
     say(f"creating the system user {DEDICATED_USER}")
-    nologin = next((path for path in ("/usr/sbin/nologin", "/sbin/nologin") if Path(path).exists()), "/bin/false")
+    nologin = next(
+        (path for path in ("/usr/sbin/nologin", "/sbin/nologin") if Path(path).exists()), "/bin/false"
+    )
     done = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", nologin,
          "--comment", "trustspace sandboxes", DEDICATED_USER],
@@ -148,7 +154,9 @@ def ensure_runtime(lock: Path, say: Say) -> Runtime:
             ready = _ready(places, digest, interpreter)
             if ready is not None:
                 return ready
-            say(f"building the runtime in {target} from Python {interpreter.version} ({interpreter.executable})")
+            say(
+                f"building the runtime in {target} from Python {interpreter.version} ({interpreter.executable})"
+            )
             built = _build(target, interpreter, lock, digest, say)
         if built is not None:
             others = [str(path) for path in target.parent.glob("runtime-*") if path != target]
@@ -167,7 +175,9 @@ def _places(digest: str, interpreter: Interpreter) -> list[Path]:
     named = os.environ.get("TRUSTSPACE_RUNTIME")
     if named:
         return [Path(named).absolute()]
-    key = hashlib.sha256(f"{STAMP_FORMAT}\n{digest}\n{interpreter.version}\n{os.uname().machine}".encode()).hexdigest()
+    key = hashlib.sha256(
+        f"{STAMP_FORMAT}\n{digest}\n{interpreter.version}\n{os.uname().machine}".encode()
+    ).hexdigest()
     roots = [SYSTEM_ROOT] if os.geteuid() == 0 else [user_root(), SYSTEM_ROOT]
     return [root / f"runtime-{key[:12]}" for root in roots]
 
@@ -175,7 +185,11 @@ def _places(digest: str, interpreter: Interpreter) -> list[Path]:
 def _ready(places: list[Path], digest: str, interpreter: Interpreter) -> Runtime | None:
     found = (read_runtime(place) for place in places)
     return next(
-        (each for each in found if each and (each.lock_sha256, each.python_version) == (digest, interpreter.version)),
+        (
+            each
+            for each in found
+            if each and (each.lock_sha256, each.python_version) == (digest, interpreter.version)
+        ),
         None,
     )
 
@@ -211,7 +225,11 @@ def _interpreters() -> Iterator[Interpreter]:
     """Candidates, best first: the system's with our own minor version, our own, then newer ones."""
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     minors = [f"3.{minor}" for minor in range(OLDEST_PYTHON[1], NEWEST_PYTHON[1] + 1)]
-    paths = [f"/usr/bin/python{own}", f"/usr/local/bin/python{own}", getattr(sys, "_base_executable", sys.executable)]
+    paths = [
+        f"/usr/bin/python{own}",
+        f"/usr/local/bin/python{own}",
+        getattr(sys, "_base_executable", sys.executable),
+    ]
     paths += [found for minor in minors if (found := shutil.which(f"python{minor}"))]
     seen: set[Path] = set()
     for path in paths:
@@ -225,7 +243,9 @@ def _interpreters() -> Iterator[Interpreter]:
 
 def _ask(path: str) -> Interpreter | None:
     try:
-        said = subprocess.run([path, "-I", "-S", "-c", _ASK], capture_output=True, timeout=30, check=True).stdout
+        said = subprocess.run(
+            [path, "-I", "-S", "-c", _ASK], capture_output=True, timeout=30, check=True
+        ).stdout
         facts = json.loads(said)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
@@ -256,7 +276,10 @@ def _build(target: Path, interpreter: Interpreter, lock: Path, digest: str, say:
         compile_tree(runtime, building, "/runtime")
         (building / "app").mkdir()
         _close(building)
-        stamp = {"format": STAMP_FORMAT, **{name: value for name, value in asdict(runtime).items() if name != "path"}}
+        stamp = {
+            "format": STAMP_FORMAT,
+            **{name: value for name, value in asdict(runtime).items() if name != "path"},
+        }
         (building / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
         (building / STAMP).chmod(0o644)
         if target.exists():
@@ -281,7 +304,9 @@ def _copy_interpreter(interpreter: Interpreter, building: Path) -> str:
         shutil.copytree(
             folder,
             home / inside,
-            ignore=lambda _, names: [each for each in names if each in LEFT_OUT or each.startswith("config-")],
+            ignore=lambda _, names: [
+                each for each in names if each in LEFT_OUT or each.startswith("config-")
+            ],
             ignore_dangling_symlinks=True,
             dirs_exist_ok=True,
         )
@@ -349,5 +374,3 @@ def _close(tree: Path) -> None:
             path = os.path.join(folder, name)
             if not os.path.islink(path):
                 os.chmod(path, 0o755 if os.access(path, os.X_OK) else 0o644)
-
-

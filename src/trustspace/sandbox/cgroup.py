@@ -43,7 +43,9 @@ class Base:
         return tuple(dict.fromkeys((Path(self.memory), Path(self.pids))))
 
 
-def prepare(uid: int, gid: int, *, root: Path = ROOT, process: Path = Path("/proc/self/cgroup")) -> Base | None:
+def prepare(
+    uid: int, gid: int, *, root: Path = ROOT, process: Path = Path("/proc/self/cgroup")
+) -> Base | None:
     """Make the launcher's directory and give it to the sandbox's user; None where that cannot be done."""
     name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     for attempt in (_prepare_v2, _prepare_v1):

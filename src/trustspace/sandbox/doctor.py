@@ -12,13 +12,14 @@ import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from trustspace.errors import TrustspaceError
 from trustspace.sandbox import bubblewrap, landlock, layout, memory, seccomp
 from trustspace.sandbox.config import TIER_FULL, TIER_WITHOUT_LANDLOCK, SandboxConfig
 from trustspace.sandbox.identity import sandbox_identity
+from trustspace.sandbox.remedies import HEADING, REFUSE, Finding, finding
 from trustspace.sandbox.runtime import ensure_app, find_runtime
 
 
@@ -45,39 +46,25 @@ class HostFacts:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One reason with its remedy, in English and Chinese. ``blocks``: without a remedy there is no sandbox."""
-
-    name: str
-    blocks: bool
-    text: dict[str, str]
-    fix: dict[str, str]
-
-
-@dataclass(frozen=True)
 class HostReport:
     """The tier this host gives (None: it cannot isolate), and what was found on the way."""
 
     tier: str | None
     findings: tuple[Finding, ...]
     facts: HostFacts
-    notes: tuple[str, ...] = field(default=())
 
     def reasons(self, language: str) -> str:
         """What stands in the way, with remedies, as running text."""
-        blocking = [finding for finding in self.findings if finding.blocks]
-        return " ".join(f"{finding.text[language]} {finding.fix[language]}".strip() for finding in blocking)
+        blocking = [each for each in self.findings if each.blocks]
+        return " ".join(f"{each.text[language]} {each.fix[language]}".strip() for each in blocking)
 
     def render(self, language: str) -> str:
         """The whole report for a terminal."""
-        refuse = {"en": "refuse (this host cannot isolate)", "zh": "拒绝（本机无法隔离）"}
-        head = {"en": "sandbox tier", "zh": "沙箱等级"}
-        lines = [f"{head[language]}: {self.tier or refuse[language]}"]
-        for finding in self.findings:
-            mark = "x" if finding.blocks else "!"
-            lines.append(f"  {mark} {finding.text[language]}")
-            if finding.fix[language]:
-                lines.append(f"    -> {finding.fix[language]}")
+        lines = [f"{HEADING[language]}: {self.tier or REFUSE[language]}"]
+        for each in self.findings:
+            lines.append(f"  {'x' if each.blocks else '!'} {each.text[language]}")
+            if each.fix[language]:
+                lines.append(f"    -> {each.fix[language]}")
         return "\n".join(lines)
 
 
@@ -124,7 +111,7 @@ def gather(config: SandboxConfig) -> HostFacts:
 def assess(facts: HostFacts) -> HostReport:
     """The tier and the findings that follow from the facts. No input or output happens here."""
     findings = [*_missing(facts), *_namespaces(facts), *_remarks(facts)]
-    refused = any(finding.blocks for finding in findings)
+    refused = any(each.blocks for each in findings)
     tier = None if refused else TIER_FULL if facts.landlock_abi > 0 else TIER_WITHOUT_LANDLOCK
     return HostReport(tier, tuple(findings), facts)
 
@@ -136,49 +123,15 @@ def _version(text: str) -> tuple[int, ...]:
 def _missing(facts: HostFacts) -> list[Finding]:
     found = []
     if not facts.bwrap_version:
-        found.append(
-            Finding(
-                "bubblewrap", True,
-                {"en": "bubblewrap is not installed.", "zh": "未安装 bubblewrap。"},
-                {"en": "Install it: `apt-get install bubblewrap` (Debian, Ubuntu), `dnf install bubblewrap` (RHEL).",
-                 "zh": "请安装：`apt-get install bubblewrap`（Debian、Ubuntu）或 `dnf install bubblewrap`（RHEL）。"},
-            )
-        )  # fmt: skip
+        found.append(finding("bubblewrap"))
     elif _version(facts.bwrap_version) < bubblewrap.OLDEST_VERSION:
-        found.append(
-            Finding(
-                "bubblewrap-version", True,
-                {"en": f"bubblewrap {facts.bwrap_version} is too old: 0.8 is the first with --disable-userns.",
-                 "zh": f"bubblewrap {facts.bwrap_version} 版本过旧：0.8 起才有 --disable-userns。"},
-                {"en": "Use Debian 12, Ubuntu 24.04, RHEL 10 or later, or build bubblewrap from source.",
-                 "zh": "请使用 Debian 12、Ubuntu 24.04、RHEL 10 或更新的系统，或自行编译 bubblewrap。"},
-            )
-        )  # fmt: skip
+        found.append(finding("bubblewrap-version", facts.bwrap_version))
     if not facts.libseccomp:
-        found.append(
-            Finding(
-                "libseccomp", True,
-                {"en": "libseccomp is not installed.", "zh": "未安装 libseccomp。"},
-                {"en": "Install it: `apt-get install libseccomp2` (Debian, Ubuntu), `dnf install libseccomp` (RHEL).",
-                 "zh": "请安装：`apt-get install libseccomp2`（Debian、Ubuntu）或 `dnf install libseccomp`（RHEL）。"},
-            )
-        )  # fmt: skip
+        found.append(finding("libseccomp"))
     if facts.user_problem:
-        found.append(
-            Finding(
-                "user", True,
-                {"en": facts.user_problem, "zh": "以 root 运行，但没有可供沙箱使用的专用普通用户。"},
-                {"en": "", "zh": "请以 root 运行一次 `make setup`，或改用普通用户运行飞地进程。"},
-            )
-        )  # fmt: skip
+        found.append(finding("user", facts.user_problem))
     if facts.runtime_problem:
-        found.append(
-            Finding(
-                "runtime", True,
-                {"en": facts.runtime_problem, "zh": "本机尚未构建沙箱运行环境。"},
-                {"en": "", "zh": "请运行 `make setup`。"},
-            )
-        )  # fmt: skip
+        found.append(finding("runtime", facts.runtime_problem))
     return found
 
 
@@ -186,89 +139,28 @@ def _namespaces(facts: HostFacts) -> list[Finding]:
     """Why a trial sandbox did not come up: the host's own switches first, then the container around us."""
     if not facts.trial_error:
         return []
-    said = facts.trial_error
     if facts.apparmor_restricts_userns == 1:
-        return [Finding(
-            "apparmor", True,
-            {"en": f"AppArmor keeps programs without a profile from making user namespaces ({said}).",
-             "zh": f"AppArmor 禁止没有配置文件的程序创建用户命名空间（{said}）。"},
-            {"en": "On Ubuntu 24.04: `apt-get install apparmor-profiles`, then link "
-                   "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict into /etc/apparmor.d and run "
-                   "`apparmor_parser -r` on it.",
-             "zh": "Ubuntu 24.04：`apt-get install apparmor-profiles`，将 "
-                   "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict 链接到 /etc/apparmor.d，"
-                   "再对其运行 `apparmor_parser -r`。"},
-        )]  # fmt: skip
-    if facts.unprivileged_userns_clone == 0:
-        return [Finding(
-            "userns-clone", True,
-            {"en": "The kernel forbids ordinary users to make user namespaces.", "zh": "内核禁止普通用户创建用户命名空间。"},
-            {"en": "Debian: `sysctl -w kernel.unprivileged_userns_clone=1`, kept in /etc/sysctl.d.",
-             "zh": "Debian：执行 `sysctl -w kernel.unprivileged_userns_clone=1`，并写入 /etc/sysctl.d。"},
-        )]  # fmt: skip
-    if facts.max_user_namespaces == 0:
-        return [Finding(
-            "userns-max", True,
-            {"en": "This host allows no user namespaces at all (user.max_user_namespaces is 0).",
-             "zh": "本机完全不允许用户命名空间（user.max_user_namespaces 为 0）。"},
-            {"en": "RHEL with a hardening profile: `sysctl -w user.max_user_namespaces=10000`, kept in /etc/sysctl.d.",
-             "zh": "经加固的 RHEL：执行 `sysctl -w user.max_user_namespaces=10000`，并写入 /etc/sysctl.d。"},
-        )]  # fmt: skip
-    if facts.container == "kubernetes":
-        return [Finding(
-            "kubernetes", True,
-            {"en": f"This pod may not make namespaces ({said}).", "zh": f"此 Pod 不允许创建命名空间（{said}）。"},
-            {"en": "Give the enclave's pod `hostUsers: false`, `procMount: Unmasked` and a Localhost seccomp profile "
-                   "that allows clone, unshare, mount, umount2 and pivot_root; or run the enclave on a host or VM.",
-             "zh": "请为飞地 Pod 设置 `hostUsers: false`、`procMount: Unmasked`，并使用允许 clone、unshare、mount、"
-                   "umount2、pivot_root 的 Localhost seccomp 配置；或在主机或虚拟机上运行飞地。"},
-        )]  # fmt: skip
-    if facts.container:
-        return [Finding(
-            "container", True,
-            {"en": f"The container this runs in forbids making namespaces ({said}).",
-             "zh": f"所在容器禁止创建命名空间（{said}）。"},
-            {"en": "Run the enclave on the host or in a VM; or start the container with a seccomp profile that allows "
-                   "clone, unshare, mount, umount2 and pivot_root, `--security-opt apparmor=unconfined` and "
-                   "`--security-opt systempaths=unconfined`, as an ordinary user.",
-             "zh": "请在主机或虚拟机上运行飞地；或以普通用户启动容器，seccomp 配置允许 clone、unshare、mount、umount2、"
-                   "pivot_root，并加 `--security-opt apparmor=unconfined` 与 `--security-opt systempaths=unconfined`。"},
-        )]  # fmt: skip
-    return [Finding(
-        "trial", True,
-        {"en": f"A trial sandbox did not start: {said}.", "zh": f"试运行的沙箱未能启动：{said}。"},
-        {"en": "Run `bwrap --unshare-all --ro-bind / / true` as the sandbox's user to see the host's own message.",
-         "zh": "请以沙箱用户运行 `bwrap --unshare-all --ro-bind / / true` 查看系统自身的提示。"},
-    )]  # fmt: skip
+        name = "apparmor"
+    elif facts.unprivileged_userns_clone == 0:
+        name = "userns-clone"
+    elif facts.max_user_namespaces == 0:
+        name = "userns-max"
+    elif facts.container == "kubernetes":
+        name = "kubernetes"
+    else:
+        name = "container" if facts.container else "trial"
+    return [finding(name, facts.trial_error)]
 
 
 def _remarks(facts: HostFacts) -> list[Finding]:
     """What does not stand in the way and should be known."""
     found = []
     if facts.landlock_abi < 1:
-        found.append(Finding(
-            "landlock", False,
-            {"en": "The kernel has no Landlock: one wall less.", "zh": "内核没有 Landlock：少一道屏障。"},
-            {"en": "Use a kernel from 5.13 on with `landlock` in its `lsm=` list (Debian 12, Ubuntu 22.04, RHEL 9.6 "
-                   "or later have it).",
-             "zh": "请使用 5.13 以上且 `lsm=` 列表含 `landlock` 的内核（Debian 12、Ubuntu 22.04、RHEL 9.6 及以上）。"},
-        ))  # fmt: skip
+        found.append(finding("landlock"))
     if facts.swap:
-        found.append(Finding(
-            "swap", False,
-            {"en": "Swap is on: memory with opened data could be written to a disk.",
-             "zh": "已启用交换空间：含明文数据的内存可能被写入磁盘。"},
-            {"en": "Switch it off (`swapoff -a`) or encrypt it with a key made at boot.",
-             "zh": "请关闭（`swapoff -a`），或用开机时生成的密钥加密。"},
-        ))  # fmt: skip
+        found.append(finding("swap"))
     if not facts.root and not facts.user_problem:
-        found.append(Finding(
-            "same-user", False,
-            {"en": "Sandboxes run as the enclave's own user, not as a dedicated one.",
-             "zh": "沙箱以飞地进程的用户身份运行，而非专用用户。"},
-            {"en": "Start the enclave as root (it makes sandboxes as a dedicated user) for one more wall.",
-             "zh": "以 root 启动飞地（沙箱将以专用用户运行）可多一道屏障。"},
-        ))  # fmt: skip
+        found.append(finding("same-user"))
     return found
 
 
@@ -308,7 +200,9 @@ def _bwrap_version() -> str:
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         # Printing a version makes no sandbox: this is the one time that it may run as root.
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
         return said.split()[-1] if said.split() else ""
     return ""
 

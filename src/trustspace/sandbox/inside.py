@@ -63,7 +63,9 @@ def _run(control_descriptor: int) -> int:
     output, inputs = descriptors[0], descriptors[1:]
     # Here and not before the sandbox: in its own user namespace only its own processes count.
     _, ceiling = resource.getrlimit(resource.RLIMIT_NPROC)
-    processes = orders["processes"] if ceiling == resource.RLIM_INFINITY else min(orders["processes"], ceiling)
+    processes = (
+        orders["processes"] if ceiling == resource.RLIM_INFINITY else min(orders["processes"], ceiling)
+    )
     resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     version = landlock.restrict(READABLE, SCRATCH, WRITABLE_FILES) if orders["landlock"] else 0
     views = {name: _map(descriptor) for name, descriptor in zip(orders["inputs"], inputs, strict=True)}

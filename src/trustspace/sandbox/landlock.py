@@ -24,7 +24,16 @@ _BIT = {name: 1 << index for index, name in enumerate(_RIGHTS)}
 _READ = _BIT["read_file"] | _BIT["read_dir"]
 _SCRATCH = _READ | sum(
     _BIT[name]
-    for name in ("write_file", "remove_dir", "remove_file", "make_dir", "make_reg", "make_sym", "truncate", "refer")
+    for name in (
+        "write_file",
+        "remove_dir",
+        "remove_file",
+        "make_dir",
+        "make_reg",
+        "make_sym",
+        "truncate",
+        "refer",
+    )
 )
 # Rights that exist on a file that is not a directory.
 _ON_FILES = _BIT["execute"] | _BIT["write_file"] | _BIT["read_file"] | _BIT["truncate"] | _BIT["ioctl_dev"]
@@ -80,7 +89,11 @@ def restrict(read: Iterable[str], scratch: Iterable[str], write: Iterable[str] =
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _syscall(_CREATE_RULESET, ctypes.byref(attr), ctypes.c_size_t(size), ctypes.c_uint32(0))
     try:
-        for paths, rights in ((read, _READ), (scratch, _SCRATCH), (write, _BIT["write_file"] | _BIT["read_file"])):
+        for paths, rights in (
+            (read, _READ),
+            (scratch, _SCRATCH),
+            (write, _BIT["write_file"] | _BIT["read_file"]),
+        ):
             for path in paths:
                 _allow(ruleset, path, rights & handled)
         libc = ctypes.CDLL(None, use_errno=True)
@@ -101,6 +114,12 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         if not os.path.isdir(path):
             rights &= _ON_FILES
         rule = _PathBeneath(rights, parent)
-        _syscall(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_RULE_PATH_BENEATH), ctypes.byref(rule), ctypes.c_uint32(0))
+        _syscall(
+            _ADD_RULE,
+            ctypes.c_int(ruleset),
+            ctypes.c_int(_RULE_PATH_BENEATH),
+            ctypes.byref(rule),
+            ctypes.c_uint32(0),
+        )
     finally:
         os.close(parent)

@@ -119,7 +119,11 @@ class Launcher:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], control: socket.socket, concurrent: int, base: cgroup.Base | None
+        self,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        concurrent: int,
+        base: cgroup.Base | None,
     ) -> None:
         self._process = process
         self._control = control
@@ -216,7 +220,8 @@ class Launcher:
         said = received[0] if received else {}
         if said.get("event") != "ready":
             raise CannotIsolate(
-                "The sandbox launcher did not start: {reason}.", reason=str(said.get("error", "it ended at once"))
+                "The sandbox launcher did not start: {reason}.",
+                reason=str(said.get("error", "it ended at once")),
             )
 
     def _self_check(self, *, landlock: bool, demanded: str) -> None:
@@ -246,7 +251,9 @@ class Launcher:
         if wrong:
             raise CannotIsolate("A first sandbox is weaker than ordered: {walls}.", walls=", ".join(wrong))
         if not tier_satisfies(self.tier, demanded):
-            raise CannotIsolate("This host gives {tier}, and {demanded} is demanded.", tier=self.tier, demanded=demanded)
+            raise CannotIsolate(
+                "This host gives {tier}, and {demanded} is demanded.", tier=self.tier, demanded=demanded
+            )
 
     def _lone_result(self, task: Task) -> Result:
         """Run a task without starting the reader's thread: our owner may still want to be single-threaded."""
@@ -291,7 +298,13 @@ class Launcher:
 
     def _send_task(self, number: int, task: Task) -> None:
         names = list(task.inputs)
-        message = {"op": "run", "id": number, "program": task.program, "inputs": names, "limits": asdict(task.limits)}
+        message = {
+            "op": "run",
+            "id": number,
+            "program": task.program,
+            "inputs": names,
+            "limits": asdict(task.limits),
+        }
         protocol.send(self._control, message, [task.inputs[name] for name in names])
 
     def _cancel(self, number: int) -> None:
@@ -358,14 +371,26 @@ class Launcher:
         self.close()
 
 
-def _spawn(runtime: Runtime, app: Path, drop: dict[str, Any]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(
+    runtime: Runtime, app: Path, drop: dict[str, Any]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the launcher's program with nothing of ours but one end of a socket."""
     ours, theirs = protocol.pair()
     code = (
         "import sys; sys.path.append(sys.argv[1]); "
         "from trustspace.sandbox.service import main; main(int(sys.argv[2]), int(sys.argv[3]))"
     )
-    command = [str(runtime.python), "-I", "-S", "-B", "-c", code, str(app), str(theirs.fileno()), str(os.getpid())]
+    command = [
+        str(runtime.python),
+        "-I",
+        "-S",
+        "-B",
+        "-c",
+        code,
+        str(app),
+        str(theirs.fileno()),
+        str(os.getpid()),
+    ]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
@@ -413,6 +438,8 @@ def _result(message: dict[str, Any], descriptors: list[int]) -> Result:
 def _self_check_report(result: Result) -> dict[str, Any]:
     from trustspace.jobs.container import unpack
 
-    artifact = unpack(result.read_output(SELF_CHECK_LIMITS.output_bytes), max_bytes=SELF_CHECK_LIMITS.output_bytes)[0]
+    artifact = unpack(
+        result.read_output(SELF_CHECK_LIMITS.output_bytes), max_bytes=SELF_CHECK_LIMITS.output_bytes
+    )[0]
     report: dict[str, Any] = json.loads(artifact.data)
     return report

@@ -104,7 +104,9 @@ def find_runtime(explicit: Path | None = None) -> Runtime:
 
     Raises CannotIsolate when there is none.
     """
-    named = explicit or (Path(os.environ["TRUSTSPACE_RUNTIME"]) if os.environ.get("TRUSTSPACE_RUNTIME") else None)
+    named = explicit or (
+        Path(os.environ["TRUSTSPACE_RUNTIME"]) if os.environ.get("TRUSTSPACE_RUNTIME") else None
+    )
     if named is not None:
         found = read_runtime(named)
         if found is None:
@@ -198,10 +200,10 @@ def ensure_app(runtime: Runtime, directory: Path | None = None) -> Path:
             path = building / "trustspace" / relative
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             path.write_bytes(content)
-            path.chmod(0o444)
         compile_tree(runtime, building, "/app")
-        for folder in [building, *(path for path in building.rglob("*") if path.is_dir())]:
-            folder.chmod(0o755)
+        # Whatever our umask is, the sandbox's user must be able to read it.
+        for path in [building, *building.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o444)
         try:
             building.rename(target)
         except OSError:

@@ -122,7 +122,12 @@ class Service:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._jobs[number] = job
-        for thing, kind in ((job.log_pipe, "log"), (job.status_pipe, "status"), (job.control, "control"), (job.outer, "outer")):
+        for thing, kind in (
+            (job.log_pipe, "log"),
+            (job.status_pipe, "status"),
+            (job.control, "control"),
+            (job.outer, "outer"),
+        ):
             self._selector.register(thing, selectors.EVENT_READ, (kind, job))
 
     def _spawn(self, number: int, message: dict[str, Any], descriptors: list[int]) -> _Job:
@@ -146,7 +151,9 @@ class Service:
             keep(status_read, undo), keep(status_write, mine)
             os.set_blocking(log_read, False)
             os.set_blocking(status_read, False)
-            copies = {path: keep(memory.reopen(descriptor), mine) for path, descriptor in self._copies.items()}
+            copies = {
+                path: keep(memory.reopen(descriptor), mine) for path, descriptor in self._copies.items()
+            }
             seccomp = keep(memory.reopen(self._seccomp), mine)
             options = bubblewrap.options(self._plan, seccomp=seccomp, status=status_write, copies=copies)
             arguments = keep(memory.sealed("arguments", "\0".join(options).encode() + b"\0"), mine)
@@ -208,7 +215,7 @@ class Service:
             job.log += piece[: LOG_BYTES - len(job.log)]
 
     def _on_status(self, job: _Job) -> None:
-        """bubblewrap says which process is the first of the new pid namespace."""
+        """Bubblewrap says which process is the first of the new pid namespace."""
         try:
             piece = os.read(job.status_pipe, 4096)
         except BlockingIOError:
@@ -266,7 +273,9 @@ class Service:
     def _patience(self) -> float | None:
         now = time.monotonic()
         moments = [job.deadline for job in self._jobs.values() if not job.verdict]
-        moments += [job.killed_at + KILL_AGAIN_SECONDS for job in self._jobs.values() if job.killed_at is not None]
+        moments += [
+            job.killed_at + KILL_AGAIN_SECONDS for job in self._jobs.values() if job.killed_at is not None
+        ]
         return max(0.0, min(moments) - now) if moments else None
 
     def _look_at_clock(self) -> None:
@@ -305,7 +314,9 @@ class Service:
 
     def _reap_strangers(self) -> bool:
         """Kill and reap children that belong to no job (orphans of an outer process that was killed)."""
-        known = {job.process.pid for job in self._jobs.values()} | {job.inner_pid for job in self._jobs.values()}
+        known = {job.process.pid for job in self._jobs.values()} | {
+            job.inner_pid for job in self._jobs.values()
+        }
         strangers = [pid for pid in _children() if pid not in known]
         for pid in strangers:
             with contextlib.suppress(OSError):
@@ -354,7 +365,9 @@ class Service:
             while piece := os.read(job.log_pipe, 1 << 16):
                 job.log_bytes += len(piece)
                 job.log += piece[: LOG_BYTES - len(job.log)]
-        if job.first_row is None and job.control in {key.fileobj for key in self._selector.get_map().values()}:
+        if job.first_row is None and job.control in {
+            key.fileobj for key in self._selector.get_map().values()
+        }:
             job.control.setblocking(False)
             self._on_control(job)
 
@@ -441,7 +454,9 @@ def refuse_privileges() -> None:
     if 0 in os.getresuid() or 0 in os.getresgid():
         raise RuntimeError("the launcher must not be root")
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    fields = {line.split(":", 1)[0]: line.split(":", 1)[1].split() for line in status.splitlines() if ":" in line}
+    fields = {
+        line.split(":", 1)[0]: line.split(":", 1)[1].split() for line in status.splitlines() if ":" in line
+    }
     if any(int(fields[name][0], 16) for name in ("CapEff", "CapPrm", "CapAmb")):
         raise RuntimeError("the launcher must not have capabilities")
     if fields["Threads"] != ["1"]:

@@ -1,8 +1,8 @@
 """A space's home directory: what ``space init`` makes and ``space serve`` reads once.
 
-    space.toml      settings, no secrets        keys/      operator and ledger keys
-    space.sqlite    the ledger                  tls/       certificate authority and server certificate
-    blobs/          ciphertext                  address.json   where it listens now
+space.toml      settings, no secrets        keys/      operator and ledger keys
+space.sqlite    the ledger                  tls/       certificate authority and server certificate
+blobs/          ciphertext                  address.json   where it listens now
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class SpaceHome:
 
     def identity(self) -> Identity:
         """The server's transport key and certificate."""
-        return Identity((self.path / "tls/server.key").read_bytes(), (self.path / "tls/server.pem").read_bytes())
+        return Identity(
+            (self.path / "tls/server.key").read_bytes(), (self.path / "tls/server.pem").read_bytes()
+        )
 
     def authority(self) -> Authority:
         """The certificate authority for clients."""
@@ -152,11 +154,15 @@ class SpaceHome:
         blobs = BlobStore(self.path / "blobs", self.settings.max_blob_bytes)
         ledger = Ledger(self.store, self.ledger_key(), blobs.has)
         operator = Operator(
-            self.operator_fingerprint(), self.keys.public("act"), lambda message: self.keys.sign("act", message)
+            self.operator_fingerprint(),
+            self.keys.public("act"),
+            lambda message: self.keys.sign("act", message),
         )
         return Space(ledger, blobs, self.authority(), operator, os.urandom), ledger
 
-    def invite(self, name: str, roles: tuple[str, ...], address: str, enrol_address: str) -> dict[str, object]:
+    def invite(
+        self, name: str, roles: tuple[str, ...], address: str, enrol_address: str
+    ) -> dict[str, object]:
         """Make a one-time invitation: what to hand to a new party, over a channel one trusts."""
         known = ("source-unit", "developer", "buyer", "auditor")
         if not roles or not set(roles) <= set(known):

@@ -79,9 +79,14 @@ class Ledger:
         kept = self.store.checkpoint()
         if kept is None and tree.size == 0:
             return tree, view, Standing(0, self._sign(tree))
-        if kept is None or kept[0] != tree.size or open_checkpoint(kept[1], self._key.verifier).root != tree.root():
+        if (
+            kept is None
+            or kept[0] != tree.size
+            or open_checkpoint(kept[1], self._key.verifier).root != tree.root()
+        ):
             raise LogCorrupted(
-                "The ledger on disk does not match its last signed checkpoint.", fix="Restore it from a backup."
+                "The ledger on disk does not match its last signed checkpoint.",
+                fix="Restore it from a backup.",
             )
         return tree, view, Standing(*kept)
 
@@ -199,7 +204,9 @@ class Ledger:
     def _check_blobs(self, changes: Iterable[Record]) -> None:
         for record in changes:
             if isinstance(record, BlobRecord) and not self._has_blob(record.digest):
-                raise InvalidInput("The statement refers to a blob that was not uploaded.", fix="Upload it first.")
+                raise InvalidInput(
+                    "The statement refers to a blob that was not uploaded.", fix="Upload it first."
+                )
 
     def _commit(self, entries: list[StoredEntry], layer: MemoryView) -> None:
         # The tree grows under the lock that proofs take; if the disk refuses, it is read back from there.
@@ -252,9 +259,13 @@ def rebuild(store: SpaceStore, key: LedgerKey) -> Rebuilt:
         count += 1
     kept = store.checkpoint()
     if kept and (kept[0] != tree.size or open_checkpoint(kept[1], key.verifier).root != tree.root()):
-        raise LogCorrupted("The entries do not hash to the last signed checkpoint.", fix="Restore from a backup.")
+        raise LogCorrupted(
+            "The entries do not hash to the last signed checkpoint.", fix="Restore from a backup."
+        )
     before = {(r.kind, r.key): r for r in store.records()}
     after = {(r.kind, r.key): r for r in view.installed()}
-    differing = sum(before.get(key_) != record for key_, record in after.items()) + len(before.keys() - after.keys())
+    differing = sum(before.get(key_) != record for key_, record in after.items()) + len(
+        before.keys() - after.keys()
+    )
     store.replace_projection(after.values())
     return Rebuilt(count, len(after), differing)

@@ -16,12 +16,24 @@ from typing import Any
 
 from trustspace.domain import states
 from trustspace.domain.bodies import Body, Party, Release
-from trustspace.domain.permissions import may_read_blob, may_read_job, may_read_statement, roles_of, verify_party
+from trustspace.domain.permissions import (
+    may_read_blob,
+    may_read_job,
+    may_read_statement,
+    roles_of,
+    verify_party,
+)
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord
+from trustspace.domain.rules import job_of
 from trustspace.domain.statements import LogReference, Statement, dump, make, parse
 from trustspace.errors import (
-    InvalidInput, NotFound, PermissionDenied, TrustspaceError, Unauthenticated, VerificationFailed,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    TrustspaceError,
+    Unauthenticated,
+    VerificationFailed,
 )  # fmt: skip
 from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.ledger.cosign import add_cosignature
@@ -87,7 +99,9 @@ class Space:
         certificate = self._certify(csr_pem, Caller(statement.by, "client", ""))
         invitation = self._ledger.store.redeem(token_hash, statement.by)
         if invitation is None or invitation.party != statement.by or invitation.expires < self._clock():
-            raise PermissionDenied("The invitation is unknown, used or expired.", fix="Ask the operator for another.")
+            raise PermissionDenied(
+                "The invitation is unknown, used or expired.", fix="Ask the operator for another."
+            )
         if set(party.roles) != set(invitation.roles):
             raise PermissionDenied(
                 "The invitation is for the roles {roles}.",
@@ -125,7 +139,7 @@ class Space:
         self._ledger.submit(statement)
         receipt = self._receipt(statement, known_size)
         if statement.type == "decision":
-            self.release_approved()
+            self._release(self._ledger.view.get(JobRecord, job_of(statement)))
         return receipt
 
     def _check_log(self, log: LogReference) -> None:
@@ -141,24 +155,32 @@ class Space:
         index = self._ledger.submit(statement)  # stands already: answers with its index
         now = self._ledger.standing()
         return Receipt(
-            index, now.note, self._ledger.inclusion(index, now.size), self._ledger.consistency(known_size, now.size)
+            index,
+            now.note,
+            self._ledger.inclusion(index, now.size),
+            self._ledger.consistency(known_size, now.size),
         )
 
     def release_approved(self) -> None:
         """Note the release of every output whose quorum stands; also after a restart."""
         for job in self._ledger.view.all(JobRecord):
-            if job.state != "approved":
-                continue
-            output = self._ledger.view.get(OutputRecord, job.output)
-            assert output is not None
-            state = standing(self._ledger.view, job, output)
-            body = Release(job=job.statement, output=job.output, decisions=state.decisions, artifacts=state.artifacts)
-            try:
-                self._ledger.submit(self._sign(body))
-            except TrustspaceError:
-                # Somebody else's call released it in between; anything else is tried again at the next start.
-                if (again := self._ledger.view.get(JobRecord, job.statement)) and again.state != "released":
-                    raise
+            self._release(job)
+
+    def _release(self, job: JobRecord | None) -> None:
+        if job is None or job.state != "approved":
+            return
+        output = self._ledger.view.get(OutputRecord, job.output)
+        assert output is not None
+        state = standing(self._ledger.view, job, output)
+        body = Release(
+            job=job.statement, output=job.output, decisions=state.decisions, artifacts=state.artifacts
+        )
+        try:
+            self._ledger.submit(self._sign(body))
+        except TrustspaceError:
+            # Somebody else's call released it in between; anything else is tried again at the next start.
+            if (again := self._ledger.view.get(JobRecord, job.statement)) and again.state != "released":
+                raise
 
     def _sign(self, body: Body) -> Statement:
         now = self._ledger.standing()
@@ -190,10 +212,16 @@ class Space:
         job = self._ledger.view.get(JobRecord, entry.job) if entry.job else None
         return may_read_statement(self._ledger.view, caller.party, entry.type, job)
 
-    def prove(self, caller: Caller, what: Subject, known_size: int) -> Proof:
-        """The statements about a subject and what it takes to check them, against the newest checkpoint."""
+    def prove(self, caller: Caller, what: Subject, known_size: int, *, cosigned: bool = False) -> Proof:
+        """The statements about a subject and what it takes to check them, against the newest checkpoint.
+
+        With ``cosigned``, against the newest that a witness has cosigned, which may be a little older.
+        """
         self._enrolled(caller)
-        now = self._with_cosignatures(self._ledger.standing())
+        now = self._ledger.standing()
+        if cosigned:
+            kept = self._ledger.store.cosigned()
+            now, known_size = Standing(*kept) if kept else now, 0
         entries = sorted(
             {e.position: e for e in self._closure(caller, what) if e.position < now.size}.values(),
             key=lambda entry: entry.position,
@@ -219,7 +247,7 @@ class Space:
         found = [e for e in store.find([what.key]) if self._may_read(caller, e)]
         if not found:
             raise NotFound("There is no such statement, or it is not yours to see.")
-        withdrawn = [e for e in store.entries() if e.type == "dataset-withdrawn"] if found[0].type == "dataset" else []
+        withdrawn = store.of_type("dataset-withdrawn") if found[0].type == "dataset" else []
         about = [e for e in withdrawn if getattr(parse(e.envelope).body, "dataset", "") == what.key]
         return [*store.of_parties([found[0].author]), *found, *about]
 
@@ -252,7 +280,9 @@ class Space:
         with self._cosigning:
             now = self._ledger.standing()
             if size != now.size:
-                raise InvalidInput("The ledger has moved on to size {size}.", fix="Cosign that.", size=now.size)
+                raise InvalidInput(
+                    "The ledger has moved on to size {size}.", fix="Cosign that.", size=now.size
+                )
             base = self._with_cosignatures(now)
             self._ledger.store.put_cosigned(size, add_cosignature(base.note, line))
 
@@ -268,9 +298,15 @@ class Space:
                 for d in view.all(DatasetRecord)
             ]
         if kind in ("jobs", "job"):
-            jobs = [j for j in view.all(JobRecord) if may_read_job(view, caller.party, j) and key in ("", j.statement)]
+            jobs = [
+                j
+                for j in view.all(JobRecord)
+                if may_read_job(view, caller.party, j) and key in ("", j.statement)
+            ]
             return [self._job_view(caller, job) for job in jobs]
-        raise InvalidInput("There is no view {kind}.", fix="Use parties, datasets, jobs or job.", kind=kind[:32])
+        raise InvalidInput(
+            "There is no view {kind}.", fix="Use parties, datasets, jobs or job.", kind=kind[:32]
+        )
 
     def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
         state = job.state
@@ -313,4 +349,3 @@ class Space:
     def sweep(self) -> int:
         """Delete blobs that no statement came for."""
         return self._blobs.sweep(lambda digest: self._ledger.view.get(BlobRecord, digest) is not None)
-

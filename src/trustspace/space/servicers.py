@@ -28,7 +28,10 @@ def caller(context: grpc.ServicerContext) -> Caller:
 
 def _receipt(receipt: Receipt) -> space_pb2.Receipt:
     return space_pb2.Receipt(
-        index=receipt.index, checkpoint=receipt.checkpoint, inclusion=receipt.inclusion, consistency=receipt.consistency
+        index=receipt.index,
+        checkpoint=receipt.checkpoint,
+        inclusion=receipt.inclusion,
+        consistency=receipt.consistency,
     )
 
 
@@ -62,9 +65,18 @@ class SpaceServicer(space_pb2_grpc.SpaceServicer):
         kind = request.WhichOneof("what")
         if kind is None:
             raise InvalidInput("The request does not say what to prove.")
-        proof = self._space.prove(caller(context), Subject(kind, getattr(request, kind)), request.known_size)
-        messages = [space_pb2.Entry(index=e.index, envelope=e.envelope, inclusion=e.inclusion) for e in proof.entries]
-        return space_pb2.ProveReply(entries=messages, checkpoint=proof.checkpoint, consistency=proof.consistency)
+        proof = self._space.prove(
+            caller(context),
+            Subject(kind, getattr(request, kind)),
+            request.known_size,
+            cosigned=request.cosigned,
+        )
+        messages = [
+            space_pb2.Entry(index=e.index, envelope=e.envelope, inclusion=e.inclusion) for e in proof.entries
+        ]
+        return space_pb2.ProveReply(
+            entries=messages, checkpoint=proof.checkpoint, consistency=proof.consistency
+        )
 
     def GetCheckpoint(  # noqa: N802
         self, request: space_pb2.CheckpointRequest, context: grpc.ServicerContext

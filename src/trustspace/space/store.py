@@ -22,13 +22,18 @@ CREATE TABLE IF NOT EXISTS entries (
     job TEXT NOT NULL, accepted INTEGER NOT NULL, envelope BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS entries_job ON entries (job) WHERE job != '';
+CREATE INDEX IF NOT EXISTS entries_withdrawn ON entries (type) WHERE type = 'dataset-withdrawn';
 CREATE INDEX IF NOT EXISTS entries_party ON entries (author) WHERE type = 'party';
-CREATE TABLE IF NOT EXISTS projection (kind TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, first INTEGER NOT NULL,
-    PRIMARY KEY (kind, key));
-CREATE TABLE IF NOT EXISTS checkpoint (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS projection (
+    kind TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, first INTEGER NOT NULL, PRIMARY KEY (kind, key)
+);
+CREATE TABLE IF NOT EXISTS checkpoint (
+    one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, note TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS cosigned (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS invitations (
-    token BLOB PRIMARY KEY, name TEXT NOT NULL, roles TEXT NOT NULL, expires INTEGER NOT NULL, party TEXT NOT NULL DEFAULT ''
+    token BLOB PRIMARY KEY, name TEXT NOT NULL, roles TEXT NOT NULL, expires INTEGER NOT NULL,
+    party TEXT NOT NULL DEFAULT ''
 );
 """
 
@@ -105,12 +110,17 @@ class SpaceStore:
                     db.execute("ROLLBACK")
                 raise
 
-    def write_batch(self, entries: Iterable[StoredEntry], records: Iterable[Record], size: int, note: str) -> None:
+    def write_batch(
+        self, entries: Iterable[StoredEntry], records: Iterable[Record], size: int, note: str
+    ) -> None:
         """Append entries, change records and replace the checkpoint in one transaction."""
         with self.transaction() as db:
             db.executemany(
                 "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(e.position, bytes.fromhex(e.digest), e.type, e.author, e.job, e.accepted, e.envelope) for e in entries],
+                [
+                    (e.position, bytes.fromhex(e.digest), e.type, e.author, e.job, e.accepted, e.envelope)
+                    for e in entries
+                ],
             )
             _put_records(db, records, size)
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?)", (size, note))
@@ -123,12 +133,16 @@ class SpaceStore:
 
     def records(self) -> Iterator[Record]:
         """The projection, oldest first within a kind."""
-        for kind, text in self._db().execute("SELECT kind, record FROM projection ORDER BY kind, first, rowid"):
+        for kind, text in self._db().execute(
+            "SELECT kind, record FROM projection ORDER BY kind, first, rowid"
+        ):
             yield RECORDS[kind].model_validate_json(text)
 
     def entries(self, start: int = 0, limit: int = -1) -> Iterator[StoredEntry]:
         """Entries in order from a position on."""
-        rows = self._db().execute("SELECT * FROM entries WHERE position >= ? ORDER BY position LIMIT ?", (start, limit))
+        rows = self._db().execute(
+            "SELECT * FROM entries WHERE position >= ? ORDER BY position LIMIT ?", (start, limit)
+        )
         for row in rows:
             yield _entry(row)
 
@@ -142,14 +156,26 @@ class SpaceStore:
         """The entries with these digests, in order; unknown ones are left out."""
         found = []
         for digest in digests:
-            row = self._db().execute("SELECT * FROM entries WHERE digest = ?", (bytes.fromhex(digest),)).fetchone()
+            row = (
+                self._db()
+                .execute("SELECT * FROM entries WHERE digest = ?", (bytes.fromhex(digest),))
+                .fetchone()
+            )
             if row:
                 found.append(_entry(row))
         return sorted(found, key=lambda entry: entry.position)
 
     def of_job(self, job: str) -> list[StoredEntry]:
         """All entries of a job, in order."""
-        return [_entry(r) for r in self._db().execute("SELECT * FROM entries WHERE job = ? ORDER BY position", (job,))]
+        return [
+            _entry(r)
+            for r in self._db().execute("SELECT * FROM entries WHERE job = ? ORDER BY position", (job,))
+        ]
+
+    def of_type(self, statement_type: str) -> list[StoredEntry]:
+        """All entries of a type, in order."""
+        rows = self._db().execute("SELECT * FROM entries WHERE type = ? ORDER BY position", (statement_type,))
+        return [_entry(row) for row in rows]
 
     def of_parties(self, parties: Iterable[str]) -> list[StoredEntry]:
         """All descriptions of these parties, in order."""
@@ -168,7 +194,9 @@ class SpaceStore:
         """Keep a checkpoint with its witnesses' lines."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO cosigned VALUES (?, ?)", (size, note))
-            db.execute("DELETE FROM cosigned WHERE size NOT IN (SELECT size FROM cosigned ORDER BY size DESC LIMIT 64)")
+            db.execute(
+                "DELETE FROM cosigned WHERE size NOT IN (SELECT size FROM cosigned ORDER BY size DESC LIMIT 64)"
+            )
 
     def cosigned(self, size: int | None = None) -> tuple[int, str] | None:
         """The cosigned checkpoint of this size, or the newest."""

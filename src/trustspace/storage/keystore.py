@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from trustspace.crypto.canonical import JsonValue, canonical_json, parse_canonical
 from trustspace.crypto.keys import BaseKeyStore, KeyMaterial, Kind, existing_key, is_key_name, missing_key
-from trustspace.crypto.seal import KEY_BYTES
+from trustspace.crypto.seal import KEY_BYTES, TAG_BYTES
 from trustspace.errors import (
     AlreadyExists,
     InvalidInput,
@@ -160,8 +160,9 @@ class FileKeyStore(BaseKeyStore):
         """That of the keys already there, after opening one: a store has one passphrase."""
         if self._passphrase is None:
             for name in self.names():
-                if self._read(name).protection.n:
-                    raise _needs_passphrase(name)
+                with contextlib.suppress(VerificationFailed):
+                    if self._read(name).protection.n:
+                        raise _needs_passphrase(name)
             return _Protection(0, b"")
         for name in self.names():
             with contextlib.suppress(VerificationFailed):
@@ -178,21 +179,17 @@ class FileKeyStore(BaseKeyStore):
                     fix="Open the key store without a passphrase, or make the keys anew with one.",
                     name=file.name,
                 )
-            secret = file.secret
-        else:
-            aead = AESGCM(self._key(file.protection, file.name))
-            nonce, sealed = file.secret[:_NONCE_BYTES], file.secret[_NONCE_BYTES:]
-            try:
-                secret = aead.decrypt(nonce, sealed, file.associated())
-            except InvalidTag:
-                raise Unauthenticated(
-                    "Key {name} does not open: the passphrase is wrong, or the file was changed.",
-                    fix="Give the passphrase that the key store was made with.",
-                    name=file.name,
-                ) from None
-        if len(secret) != KEY_BYTES:
-            raise _damaged(file.name)
-        return secret
+            return file.secret
+        aead = AESGCM(self._key(file.protection, file.name))
+        nonce, sealed = file.secret[:_NONCE_BYTES], file.secret[_NONCE_BYTES:]
+        try:
+            return aead.decrypt(nonce, sealed, file.associated())
+        except InvalidTag:
+            raise Unauthenticated(
+                "Key {name} does not open: the passphrase is wrong, or the file was changed.",
+                fix="Give the passphrase that the key store was made with.",
+                name=file.name,
+            ) from None
 
     def _key(self, protection: _Protection, name: str = "") -> bytes:
         if self._passphrase is None:
@@ -261,6 +258,9 @@ def _parse(name: str, data: bytes) -> _KeyFile:
     # Written again it must be the same: its name, format, fixed costs and lower-case hex are checked here.
     if file.to_bytes() != data:
         raise ValueError("form")
+    sealing = _NONCE_BYTES + TAG_BYTES if kdf.n else 0
+    if len(file.secret) != KEY_BYTES + sealing or len(file.public) != (0 if file.kind is Kind.DATA else 32):
+        raise ValueError("length")
     return file
 
 

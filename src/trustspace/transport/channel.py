@@ -90,6 +90,8 @@ def serve(
     except RuntimeError:
         bound = 0
     if not bound:
-        raise Unavailable("The address {address} cannot be bound.", fix="Is it in use already?", address=address)
+        raise Unavailable(
+            "The address {address} cannot be bound.", fix="Is it in use already?", address=address
+        )
     server.start()
     return server, f"{host}:{bound}"

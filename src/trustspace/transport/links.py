@@ -22,7 +22,8 @@ WAIT_SECONDS = 20.0
 @dataclass(frozen=True)
 class Receipt:
     """Where a statement stands: its index, its inclusion in a checkpoint (signed note text), and that
-    checkpoint's consistency with the one that the caller knew."""
+    checkpoint's consistency with the one that the caller knew.
+    """
 
     index: int
     checkpoint: str
@@ -92,9 +93,9 @@ class SpaceLink:
         reply = call(self._stub.Read, request, timeout=CALL_SECONDS + wait)
         return [Entry(e.index, e.envelope) for e in reply.entries], reply.position
 
-    def prove(self, what: Subject, known_size: int = 0) -> Proof:
+    def prove(self, what: Subject, known_size: int = 0, *, cosigned: bool = False) -> Proof:
         """Statements about a subject, oldest first, with inclusion proofs against one checkpoint."""
-        request = space_pb2.ProveRequest(**{what.kind: what.key}, known_size=known_size)
+        request = space_pb2.ProveRequest(**{what.kind: what.key}, known_size=known_size, cosigned=cosigned)
         reply = call(self._stub.Prove, request, timeout=CALL_SECONDS)
         entries = tuple(Entry(e.index, e.envelope, tuple(e.inclusion)) for e in reply.entries)
         return Proof(entries, reply.checkpoint, tuple(reply.consistency))
@@ -140,7 +141,9 @@ class SpaceLink:
 
         """
         total, hashed = 0, hashlib.sha256()
-        for chunk in _stream(self._stub.GetBlob(space_pb2.BlobRequest(digest=digest), timeout=STREAM_SECONDS)):
+        for chunk in _stream(
+            self._stub.GetBlob(space_pb2.BlobRequest(digest=digest), timeout=STREAM_SECONDS)
+        ):
             total += len(chunk.data)
             if total > max_bytes:
                 raise VerificationFailed("The space sends more bytes than the statement says.")
@@ -180,7 +183,13 @@ class EnclaveLink:
 
     def begin_upload(self, envelope: bytes) -> UploadStatus:
         """Open or resume the upload that a signed manifest describes."""
-        return _status(call(self._stub.BeginUpload, enclave_pb2.BeginUploadRequest(envelope=envelope), timeout=CALL_SECONDS))
+        return _status(
+            call(
+                self._stub.BeginUpload,
+                enclave_pb2.BeginUploadRequest(envelope=envelope),
+                timeout=CALL_SECONDS,
+            )
+        )
 
     def upload(self, upload: str, offset: int, pieces: Iterable[bytes]) -> Iterator[UploadStatus]:
         """Send sealed bytes from ``offset`` on; yields each acknowledgement."""
@@ -195,11 +204,15 @@ class EnclaveLink:
 
     def commit_upload(self, upload: str) -> UploadStatus:
         """Ask the enclave to verify and keep what was uploaded."""
-        return _status(call(self._stub.CommitUpload, enclave_pb2.UploadRequest(upload=upload), timeout=STREAM_SECONDS))
+        return _status(
+            call(self._stub.CommitUpload, enclave_pb2.UploadRequest(upload=upload), timeout=STREAM_SECONDS)
+        )
 
     def abort_upload(self, upload: str) -> UploadStatus:
         """Discard an unfinished upload."""
-        return _status(call(self._stub.AbortUpload, enclave_pb2.UploadRequest(upload=upload), timeout=CALL_SECONDS))
+        return _status(
+            call(self._stub.AbortUpload, enclave_pb2.UploadRequest(upload=upload), timeout=CALL_SECONDS)
+        )
 
     def withdraw(self, envelope: bytes) -> None:
         """Delete the ciphertext of a dataset that the statement withdraws."""

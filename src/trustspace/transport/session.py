@@ -27,7 +27,7 @@ from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.ledger.cosign import WitnessState, advance
 from trustspace.ledger.merkle import leaf_hash, verify_inclusion
 from trustspace.storage.files import write_atomic
-from trustspace.transport.links import Entry, SpaceLink, Subject
+from trustspace.transport.links import Entry, Proof, SpaceLink, Subject
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,23 @@ class Session:
     """One party's (or its enclave's) verified dealings with the space; safe for several threads and processes."""
 
     def __init__(
-        self, link: SpaceLink, trust: TrustFile, party: str, state: Path, clock: Callable[[], float] = time.time
+        self,
+        link: SpaceLink,
+        trust: Callable[[], TrustFile],
+        party: str,
+        state: Path,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.link = link
-        self.trust = trust
+        self._trust = trust
         self.party = party
         self._path = state
         self._clock = clock
+
+    @property
+    def trust(self) -> TrustFile:
+        """Whom this side has pinned, as of now: a pin added meanwhile by its people counts at once."""
+        return self._trust()
 
     def now(self) -> int:
         """Whole seconds since 1970 by this side's own clock."""
@@ -80,7 +90,9 @@ class Session:
         """Sign a body, naming the last verified checkpoint, without appending it yet."""
         with self._locked() as state:
             log = _reference(_accepted(state)) if state.get("origin") else self._sync(state)
-        return make(body, by=self.party, issued=self.now(), nonce=os.urandom(32), log=log, public=public, sign=sign)
+        return make(
+            body, by=self.party, issued=self.now(), nonce=os.urandom(32), log=log, public=public, sign=sign
+        )
 
     def submit(self, body: Body, *, public: bytes, sign: Callable[[bytes], bytes]) -> Statement:
         """Sign a body, append it, and check that it stands."""
@@ -112,12 +124,34 @@ class Session:
             known = _accepted(state)
             proof = self.link.prove(what, known.size)
             log = self._accept(state, known, proof.checkpoint, proof.consistency)
-            statements = []
-            for entry in proof.entries:
-                statement = parse(entry.envelope)
-                _check_inclusion(statement, entry.index, entry.inclusion, log)
-                statements.append(statement)
+            statements = _proven(proof, log)
             view = replay(statements, trust(statements) if trust else self.trust)
+            _check_sequences(state, statements)
+        return Dossier(tuple(statements), proof.entries, proof.checkpoint, view)
+
+    def cosigned_job(self, digest: str) -> Dossier:
+        """The dossier of a job as of the newest checkpoint that enough witnesses have cosigned.
+
+        Raises:
+            VerificationFailed: too few cosigned it.
+
+        """
+        trust = self.trust
+        with self._locked() as state:
+            proof = self.link.prove(Subject("job", digest), cosigned=True)
+            checkpoint = open_checkpoint(
+                proof.checkpoint, trust.space.ledger_key, trust.witnesses, trust.witness_quorum
+            )
+            # It may be older than what was accepted before; the newest one must continue both.
+            note, consistency = self.link.checkpoint(checkpoint.size)
+            newest = open_checkpoint(note, trust.space.ledger_key)
+            cosigned = WitnessState(checkpoint.size, checkpoint.root, checkpoint.origin)
+            advance(cosigned, checkpoint.size, newest, consistency)
+            self._sync(state)
+            if newest.size > int(state["size"]):
+                raise LogCorrupted("The space shows a shorter ledger than it showed before.")
+            statements = _proven(proof, _reference(cosigned))
+            view = replay(statements, trust)
             _check_sequences(state, statements)
         return Dossier(tuple(statements), proof.entries, proof.checkpoint, view)
 
@@ -190,6 +224,19 @@ def _accepted(state: dict[str, Any]) -> WitnessState:
 
 def _reference(state: WitnessState) -> LogReference:
     return LogReference(origin=state.origin, size=state.size, root=state.root.hex())
+
+
+def _proven(proof: Proof, log: LogReference) -> list[Statement]:
+    """The statements of a proof, each in the ledger, in the ledger's order."""
+    statements, before = [], -1
+    for entry in proof.entries:
+        statement = parse(entry.envelope)
+        _check_inclusion(statement, entry.index, entry.inclusion, log)
+        if entry.index <= before:
+            raise LogCorrupted("The space shows statements out of the ledger's order.")
+        before = entry.index
+        statements.append(statement)
+    return statements
 
 
 def _check_sequences(state: dict[str, Any], statements: list[Statement]) -> None:

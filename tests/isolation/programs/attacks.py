@@ -38,7 +38,7 @@ def say(emit, finding):
 
 
 def outcome(action):
-    """"worked", or the name of the error."""
+    """ "worked", or the name of the error."""
     try:
         action()
     except OSError as error:
@@ -130,14 +130,20 @@ def write_everywhere(inputs, emit):
             file.write(b"x")
         os.unlink(path)
 
-    say(emit, {folder: outcome(lambda folder=folder: write(folder)) for folder in parameters(inputs)["folders"]})
+    say(
+        emit,
+        {folder: outcome(lambda folder=folder: write(folder)) for folder in parameters(inputs)["folders"]},
+    )
 
 
 def fill(inputs, emit):
     """Write a file until it does not grow; say how far that went."""
     wanted = parameters(inputs)
     written = 0
-    with contextlib.suppress(OSError), open(f"{wanted['folder']}/big-{os.getpid()}", "wb", buffering=0) as file:
+    with (
+        contextlib.suppress(OSError),
+        open(f"{wanted['folder']}/big-{os.getpid()}", "wb", buffering=0) as file,
+    ):
         os.unlink(file.name)
         while written < wanted["bytes"]:
             written += file.write(b"\1" * min(1 << 20, wanted["bytes"] - written))

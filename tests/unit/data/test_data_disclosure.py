@@ -112,6 +112,29 @@ def test_many_rows_of_few_patients_are_still_rare():
     assert RARE in control[2], "control: without the patient column the same rows count as 20 people"
 
 
+def test_one_patient_with_most_rows_moves_no_bound():
+    """Quantiles over rows would be this patient's own values."""
+    table = clinic(patients=100)
+    mine = [table.slice(0, 1)] * 150
+    heavy = pa.concat_tables([table.slice(1), *mine])
+    row_bound = float(np.quantile(replaced_all(heavy, EXTREME), 0.95))
+    assert row_bound == EXTREME, "control"
+    column = heavy.schema.get_field_index("creatinine")
+    secret = heavy.set_column(column, "creatinine", pa.array(replaced_all(heavy, EXTREME)))
+    text = published(secret)[0]
+    assert "1000000" not in text
+    assert "987654" not in text
+    assert json.loads(text)["columns"][column]["high"] == "100"
+
+
+def replaced_all(table: pa.Table, value: float) -> list[float]:
+    """The creatinine column, with another value wherever the first patient's is."""
+    patients, numbers = table.column("patient").to_pylist(), table.column("creatinine").to_pylist()
+    return [
+        value if patient == "P0000" else number for patient, number in zip(patients, numbers, strict=True)
+    ]
+
+
 def test_one_patient_spelled_in_many_ways_is_one():
     table = clinic(patients=60)
     spellings = [
@@ -183,6 +206,9 @@ def test_a_profile_shows_and_gives_away_nothing_by_itself():
     column = next(column for column in found.columns if column.name == "诊断")
     assert dict(column.categories)[RARE] == 1, "control: the profile does hold it"
     assert not any(token in repr(found) + repr(found.columns) for token in TOKENS)
+    assert all(
+        str(number) not in repr(found.columns) for number in (found.columns[2].low, found.columns[2].high)
+    )
     with pytest.raises(TypeError):
         pickle.dumps(found)
     assert not hasattr(found, "to_json")

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import mmap
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trustspace.data.columns import plain_table
+from trustspace.data.description import Answers, propose_description
 from trustspace.data.handin import SEALS, from_buffer, from_fd, split_by_patient, to_memfd
-from trustspace.data.parquet import map_descriptor
+from trustspace.data.parquet import map_descriptor, read_parquet, to_parquet
+from trustspace.data.profile import profile
 from trustspace.errors import InvalidInput
 
 KEY = b"the split's own key, 32 bytes..."
@@ -192,6 +195,33 @@ def test_nothing_but_the_table_is_handed_over():
     assert from_fd(descriptor).schema.metadata is None
     assert b"Dr. Wang" not in os.pread(descriptor, 1 << 24, 0)
     os.close(descriptor)
+
+
+def test_withheld_rows_are_not_in_the_memory_of_the_job():
+    train, withheld = split_by_patient(TABLE, "patient", 20, KEY)
+    notes = [note.encode() for note in withheld["note"].to_pylist()]
+    assert notes
+    for table in (train, TABLE.slice(0, 20)):  # a slice shares its memory with the whole table
+        descriptor = to_memfd(table, "rows")
+        content = os.pread(descriptor, 1 << 24, 0)
+        os.close(descriptor)
+        mine = [note.encode() for note in table["note"].to_pylist()]
+        assert all(note in content for note in mine)
+        assert not [note for note in notes if note in content and note not in mine]
+
+
+def test_a_hundred_thousand_rows_in_seconds():
+    table = plain_table(clinic(patients=25_000, visits=4))
+    start = time.monotonic()
+    found = profile(table, patient_column="patient")
+    propose_description(found, "t", Answers(allow=frozenset({"note"})))
+    assert read_parquet(to_parquet(table)).num_rows == 100_000
+    train, withheld = split_by_patient(table, "patient", 20, KEY)
+    descriptor = to_memfd(train, "rows")
+    assert from_fd(descriptor).num_rows == 80_000
+    os.close(descriptor)
+    assert withheld.num_rows == 20_000
+    assert time.monotonic() - start < 15
 
 
 def test_memory_that_could_still_change_is_refused(tmp_path):

@@ -231,13 +231,21 @@ def test_a_file_of_another_form_is_damaged(tmp_path, old, new):
         store.public("root")
 
 
-def test_a_key_of_the_wrong_length_is_damaged(tmp_path):
-    store = on_disk(tmp_path, None)
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
+@pytest.mark.parametrize("field", ["secret", "public"])
+@pytest.mark.parametrize("name", ["data", "root"])
+def test_a_key_of_the_wrong_length_is_damaged(tmp_path, passphrase, field, name):
+    store = on_disk(tmp_path, passphrase)
     store.create_data_key("data")
-    data = key_file(tmp_path, "data").read_bytes()
-    key_file(tmp_path, "data").write_bytes(data.replace(b'"secret":"', b'"secret":"00'))
-    with pytest.raises(VerificationFailed, match="damaged"):
-        store.sealer("data", {})
+    store.create_signing_key("root")
+    fields = json.loads(key_file(tmp_path, name).read_bytes())
+    for value in (fields[field] + "00", fields[field][:-2], "", "00" * 8):
+        if value == fields[field]:
+            continue
+        changed = json.dumps(fields | {field: value}, sort_keys=True, separators=(",", ":"))
+        key_file(tmp_path, name).write_text(changed)
+        with pytest.raises(VerificationFailed, match="damaged"):
+            store._load(name)
 
 
 def test_a_huge_file_a_link_a_pipe_and_a_directory_are_not_key_files(tmp_path):
@@ -282,8 +290,9 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
     assert store.names() == ("data", "root")
 
 
-def test_a_damaged_key_does_not_stop_the_others(tmp_path):
-    store = on_disk(tmp_path)
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
+def test_a_damaged_key_does_not_stop_the_others(tmp_path, passphrase):
+    store = on_disk(tmp_path, passphrase)
     store.create_signing_key("a-damaged")
     store.create_signing_key("b")
     key_file(tmp_path, "a-damaged").write_bytes(b"")

@@ -87,16 +87,18 @@ class ReadReply(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., position: _Optional[int] = ...) -> None: ...
 
 class ProveRequest(_message.Message):
-    __slots__ = ("digest", "job", "party", "known_size")
+    __slots__ = ("digest", "job", "party", "known_size", "cosigned")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     PARTY_FIELD_NUMBER: _ClassVar[int]
     KNOWN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_FIELD_NUMBER: _ClassVar[int]
     digest: str
     job: str
     party: str
     known_size: int
-    def __init__(self, digest: _Optional[str] = ..., job: _Optional[str] = ..., party: _Optional[str] = ..., known_size: _Optional[int] = ...) -> None: ...
+    cosigned: bool
+    def __init__(self, digest: _Optional[str] = ..., job: _Optional[str] = ..., party: _Optional[str] = ..., known_size: _Optional[int] = ..., cosigned: _Optional[bool] = ...) -> None: ...
 
 class ProveReply(_message.Message):
     __slots__ = ("entries", "checkpoint", "consistency")

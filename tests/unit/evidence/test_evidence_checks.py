@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from evidence_facts import EARLIER, ELSEWHERE, MODEL, A, B, sound
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trustspace.domain.bodies import Policy
+from trustspace.errors import VerificationFailed
+from trustspace.evidence.checks import CHECKS, generalisation_gap
+from trustspace.evidence.facts import DigestPair, PartMetrics, read_evaluation
+from trustspace.evidence.report import build_report, verdict_of
+from trustspace.evidence.words import SENTENCES, TITLES
+from trustspace.jobs.artifacts import ArtifactFacts, encode_json
+from trustspace.jobs.tensors import TensorInfo
+
+SMALL = ArtifactFacts("metrics.json", "application/json", 400)
+
+
+def status(name, facts, policy=None):
+    return build_report(facts, policy).check(name).status
+
+
+def test_a_sound_run_is_green():
+    report = build_report(sound())
+    assert {check.name: check.status for check in report.checks} == dict.fromkeys(CHECKS, "passed")
+    assert report.verdict == "green"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digests": (DigestPair("code", A, B),)},
+        {"digests": (DigestPair("code", "", ""),)},
+        {"digests": ()},
+        {"commitments": ()},
+        {"commitments": (("metrics.json", A), (MODEL, "short"))},
+        {"commitments": (("metrics.json", A), (MODEL, B), ("more", A))},
+    ],
+)
+def test_anything_that_is_not_what_was_granted_fails(changes):
+    report = build_report(sound(**changes))
+    assert report.check("digests").status == "failed"
+    assert report.verdict == "red"
+
+
+def test_the_digest_that_differs_is_named():
+    facts = sound(digests=(DigestPair("parameters", A, A), DigestPair("code", A, B)))
+    assert "code" in build_report(facts).check("digests").summary.en
+    assert "parameters" not in build_report(facts).check("digests").summary.en
+
+
+def _observed(**changes):
+    first, second = sound().observed
+    return (first, replace(second, **changes))
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        (*sound().observed, ArtifactFacts("patients.csv", "text/csv", 10)),
+        sound().observed[:1],
+        (*sound().observed, sound().observed[0]),
+        _observed(media_type="application/octet-stream"),
+        _observed(bytes=(1 << 20) + 1),
+        _observed(tensors=()),
+        _observed(tensors=(*sound().observed[1].tensors, TensorInfo("model.rows", "F32", (100, 50)))),
+        _observed(
+            tensors=(TensorInfo("model.bias", "F32", (1,)), TensorInfo("model.weight", "F32", (30, 1)))
+        ),
+    ],
+)
+def test_an_artifact_that_was_not_declared_so_fails(observed):
+    commitments = tuple((artifact.name, A) for artifact in observed)
+    report = build_report(sound(observed=observed, commitments=commitments))
+    assert report.check("declared_vs_observed").status == "failed"
+    assert report.verdict == "red"
+
+
+def test_the_undeclared_artifact_is_named():
+    observed = (*sound().observed, ArtifactFacts("patients.csv", "text/csv", 10))
+    assert "patients.csv" in build_report(sound(observed=observed)).check("declared_vs_observed").summary.en
+
+
+@pytest.mark.parametrize(
+    ("training", "withheld", "expected"),
+    [
+        ((0.30, 0.90), (0.31, 0.89), "passed"),
+        ((0.30, 0.90), (0.20, 0.95), "passed"),
+        ((0.30, 0.90), (0.30, 0.79), "warned"),
+        ((0.30, 0.90), (0.30, 0.69), "failed"),
+        ((0.10, 0.99), (0.25, 0.97), "warned"),
+        ((0.00, 1.00), (1.50, 0.97), "failed"),
+    ],
+)
+def test_the_gap_decides(training, withheld, expected):
+    facts = sound(training=PartMetrics(400, *training, 0.9), withheld=PartMetrics(100, *withheld, 0.9))
+    assert status("withheld_metrics", facts) == expected
+
+
+def test_a_numeric_target_is_judged_by_its_loss():
+    training, withheld = PartMetrics(400, 0.2, r2=0.8), PartMetrics(100, 0.45, r2=0.55)
+    assert generalisation_gap(training, withheld) == pytest.approx(0.25)
+    assert status("withheld_metrics", sound(training=training, withheld=withheld)) == "failed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"withheld_patients": 19},
+        {"withheld_patients": 0},
+        {"training": None, "withheld": None},
+        {"withheld": None},
+        {"withheld": PartMetrics(100, 0.3, None, 0.9)},
+        {"withheld": PartMetrics(100, None, 0.9, 0.9)},
+        {"withheld": PartMetrics(0, None)},
+    ],
+)
+def test_what_could_not_be_measured_blocks_and_never_counts_as_passed(changes):
+    report = build_report(sound(**changes))
+    assert report.check("withheld_metrics").status == "could_not_run"
+    assert report.verdict == "red"
+
+
+def test_the_policy_says_how_many_withheld_patients_are_enough():
+    facts = sound(withheld_patients=19)
+    assert status("withheld_metrics", facts, Policy(minimum_withheld_patients=19)) == "passed"
+    assert status("withheld_metrics", sound(), Policy(minimum_withheld_patients=115)) == "could_not_run"
+    assert "19" in build_report(facts).check("withheld_metrics").summary.en
+
+
+def test_only_the_policy_says_that_a_check_does_not_apply():
+    compute = sound(
+        kind="compute", model="", custom_code=True, training=None, withheld=None, withheld_patients=0
+    )
+    assert status("withheld_metrics", compute, Policy()) == "could_not_run"
+    assert build_report(compute, Policy()).verdict == "red"
+    excused = build_report(compute, Policy(not_applicable=("withheld_metrics:compute",)))
+    assert excused.check("withheld_metrics").status == "not_applicable"
+    assert excused.verdict == "amber"
+    assert status("withheld_metrics", compute) == "not_applicable", "what is used when a source has no policy"
+    assert status("withheld_metrics", sound(withheld_patients=3)) == "could_not_run", "only for compute jobs"
+
+
+def test_the_policy_cannot_hide_a_check_that_ran():
+    everything = Policy(not_applicable=tuple(CHECKS))
+    facts = sound(digests=(DigestPair("code", A, B),), training=PartMetrics(400, 0.0, 1.0, 1.0))
+    assert status("digests", facts, everything) == "failed"
+    assert status("withheld_metrics", sound(withheld=PartMetrics(100, 0.9, 0.5, 0.5)), everything) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "records"), [(800, "passed", 5), (10_600, "passed", 45), (10_900, "warned", 47)]
+)
+def test_room_for_records(size, expected, records):
+    check = build_report(sound(observed=(SMALL, replace(sound().observed[1], bytes=size)))).check("sizes")
+    assert (check.status, check.facts["records_that_fit"]) == (expected, records)
+    assert str(records) in check.summary.en
+    assert str(records) in check.summary.zh
+
+
+def test_a_file_larger_than_the_data_holds_all_records_and_not_more():
+    observed = (SMALL, replace(sound().observed[1], bytes=1 << 19))
+    assert build_report(sound(observed=observed)).check("sizes").facts["records_that_fit"] == 455
+
+
+def test_an_unknown_record_size_blocks():
+    assert build_report(sound(record_bytes=0)).verdict == "red"
+
+
+@pytest.mark.parametrize(
+    ("ran", "demanded", "expected"),
+    [
+        (("namespaces+seccomp", "software"), ("any", "software"), "passed"),
+        (("namespaces+seccomp", "software"), ("namespaces+seccomp", "software"), "passed"),
+        (("namespaces+landlock+seccomp", "software"), ("namespaces+seccomp", "software"), "passed"),
+        (("namespaces+seccomp", "software"), ("namespaces+landlock+seccomp", "software"), "failed"),
+        (("none", "software"), ("any", "software"), "failed"),
+        (("any", "software"), ("any", "software"), "failed"),
+        (("namespaces+seccomp", "software"), ("unheard-of", "software"), "failed"),
+        (("namespaces+seccomp", "software"), ("any", "snp"), "failed"),
+        (("namespaces+seccomp", "tdx"), ("any", "snp"), "failed"),
+        (("namespaces+seccomp", "snp"), ("any", "snp"), "passed"),
+        (("namespaces+seccomp", "snp"), ("any", "software"), "passed"),
+    ],
+)
+def test_the_platform_is_at_least_what_was_demanded(ran, demanded, expected):
+    facts = sound(
+        sandbox_tier=ran[0],
+        evidence_kind=ran[1],
+        sandbox_tier_demanded=demanded[0],
+        evidence_kind_demanded=demanded[1],
+    )
+    assert status("platform", facts) == expected
+
+
+def test_software_evidence_is_always_labelled():
+    own, hosted = build_report(sound()), build_report(sound(custody="operator-hosted"))
+    assert "administrator of that machine could see both data and code" in own.check("platform").summary.en
+    assert "operator was not blind" in hosted.check("platform").summary.en
+    assert "管理员" in own.check("platform").summary.zh
+    assert "运营方" in hosted.check("platform").summary.zh
+
+
+def test_custom_code_is_amber_at_best_and_red_where_it_is_refused():
+    report = build_report(sound(custom_code=True))
+    assert (report.check("custom_code").status, report.verdict) == ("warned", "amber")
+    assert build_report(sound(custom_code=True), Policy(custom_code="refuse")).verdict == "red"
+    assert build_report(sound(), Policy(custom_code="refuse")).verdict == "green"
+
+
+def test_what_the_buyer_has_from_the_same_data_is_counted():
+    assert status("buyer_history", sound(history=(ELSEWHERE,))) == "passed"
+    check = build_report(sound(history=(EARLIER, ELSEWHERE, EARLIER))).check("buyer_history")
+    assert check.status == "warned"
+    assert "2 outputs" in check.summary.en
+    assert check.facts["other_data"] == 1
+
+
+STATUSES = ["passed", "warned", "failed", "not_applicable", "could_not_run"]
+
+
+@given(st.lists(st.sampled_from(STATUSES), min_size=1))
+def test_the_verdict(statuses):
+    verdict = verdict_of(statuses)
+    assert (verdict == "red") == bool({"failed", "could_not_run"} & set(statuses))
+    assert (verdict == "green") == (set(statuses) <= {"passed", "not_applicable"})
+
+
+def test_every_sentence_is_there_in_both_languages_with_the_same_details():
+    import string
+
+    for key, sentence in SENTENCES.items():
+        assert key.split(".")[0] in CHECKS
+        fields = [
+            {name for _, name, _, _ in string.Formatter().parse(sentence[lang]) if name}
+            for lang in ("en", "zh")
+        ]
+        assert fields[0] == fields[1], key
+        assert any("\u4e00" <= character <= "\u9fff" for character in sentence["zh"]), key
+    assert set(TITLES) == set(CHECKS)
+
+
+def evaluation(**withheld):
+    part = {
+        "rows": 20,
+        "left_out": 0,
+        "loss": "0.500000",
+        "auc": "0.900000",
+        "accuracy": "0.800000",
+        **withheld,
+    }
+    return encode_json({"format": "trustspace-evaluation-v1", "withheld": part})
+
+
+def test_an_evaluation_is_read():
+    training, withheld = read_evaluation(evaluation(auc="not measurable"))
+    assert training is None
+    assert withheld == PartMetrics(20, 0.5, None, 0.8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        evaluation(auc=0.9),
+        evaluation(auc="0.9"),
+        evaluation(auc="1e400"),
+        evaluation(auc="nan"),
+        evaluation(auc="٠.٩٠٠٠٠٠"),
+        evaluation(rows=-1),
+        evaluation(rows=True),
+        evaluation(rows="20"),
+        encode_json({"format": "trustspace-evaluation-v2"}),
+        encode_json({"format": "trustspace-evaluation-v1", "withheld": 3}),
+        encode_json([]),
+        b"{",
+    ],
+)
+def test_an_evaluation_that_says_anything_else_is_refused(data):
+    with pytest.raises(VerificationFailed):
+        read_evaluation(data)

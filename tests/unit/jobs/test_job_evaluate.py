@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from job_runs import parameters, patients, run
+
+from trustspace.errors import TrustspaceError, VerificationFailed
+from trustspace.jobs.tensors import read_tensors, write_tensors
+
+JOB = parameters(model="mlp", epochs=10, learning_rate="0.02")
+TRAINING, WITHHELD = patients(200, missing=0.1), patients(80, seed=8, missing=0.1)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return run("train", JOB, TRAINING)
+
+
+def judged(model, **more):
+    return json.loads(run("evaluate", JOB, WITHHELD, model=model, **more)["metrics.json"].data)
+
+
+def test_both_parts_are_measured_from_the_exported_bytes(made):
+    metrics = judged(made["model.safetensors"].data, members=TRAINING)
+    trained = json.loads(made["metrics.json"].data)
+    assert metrics["format"] == "trustspace-evaluation-v1"
+    for name in ("rows", "loss", "auc", "accuracy"):
+        assert metrics["training"][name] == trained[name], "what was exported is what was trained"
+    assert metrics["withheld"]["rows"] == 80
+    assert metrics["withheld"]["auc"] != trained["auc"]
+
+
+def test_without_members_only_the_withheld_part_is_measured(made):
+    assert set(judged(made["model.safetensors"].data)) == {"format", "withheld"}
+
+
+def test_it_is_the_file_that_is_measured(made):
+    tensors = {name: np.array(array) for name, array in read_tensors(made["model.safetensors"].data).items()}
+    tensors["model.layers.1.weight"] = -tensors["model.layers.1.weight"]
+    honest = judged(made["model.safetensors"].data)["withheld"]
+    turned = judged(write_tensors(tensors))["withheld"]
+    assert float(turned["auc"]) == pytest.approx(1 - float(honest["auc"]), abs=1e-6)
+
+
+def test_the_same_file_gives_the_same_bytes(made):
+    model = made["model.safetensors"].data
+    assert run("evaluate", JOB, WITHHELD, model=model) == run("evaluate", JOB, WITHHELD, model=model)
+
+
+@pytest.mark.parametrize("name", ["model.layers.0.weight", "input.fill"])
+def test_a_file_that_does_not_fit_is_refused(made, name):
+    tensors = dict(read_tensors(made["model.safetensors"].data))
+    del tensors[name]
+    with pytest.raises((TrustspaceError, KeyError)):
+        judged(write_tensors(tensors))
+
+
+def test_a_file_that_is_none_is_refused(made):
+    with pytest.raises(VerificationFailed):
+        judged(made["model.safetensors"].data + b"\0")
+
+
+def test_a_custom_model_is_rebuilt_from_its_code():
+    code = {
+        "model.py": "from torch import nn\ndef build(p):\n    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))\n"
+    }
+    job = parameters(model="custom", epochs=8, learning_rate="0.02")
+    made = run("train", job, TRAINING, code=code)
+    metrics = json.loads(
+        run("evaluate", job, WITHHELD, model=made["model.safetensors"].data, members=TRAINING, code=code)[
+            "metrics.json"
+        ].data
+    )
+    assert metrics["training"]["loss"] == json.loads(made["metrics.json"].data)["loss"]
