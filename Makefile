@@ -37,9 +37,8 @@ sandbox: setup
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
-$(VENV)/.python:
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "trustspace needs Python 3.11 or newer")'
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.python: tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV)
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.python requirements/demo.lock pyproject.toml

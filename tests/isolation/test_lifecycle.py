@@ -352,6 +352,28 @@ def test_a_demand_that_the_host_cannot_meet_is_refused(report):
         Launcher.start(config, allow_threads=True)
 
 
+def test_a_host_that_cannot_isolate_is_refused(report):
+    """The same filter that a default Docker puts around a container: no namespaces for anybody."""
+    code = (
+        "import pyseccomp as s\n"
+        "rules = s.SyscallFilter(s.ALLOW)\n"
+        "for call in ('clone', 'unshare'):\n"
+        "    rules.add_rule(s.ERRNO(1), call, s.Arg(0, s.MASKED_EQ, 0x10000000, 0x10000000))\n"
+        "rules.add_rule(s.ERRNO(38), 'clone3')\n"
+        "if __import__('sys').argv[1] == 'docker': rules.load()\n"
+        "from trustspace.sandbox.launcher import Launcher\n"
+        "with Launcher.start() as launcher: print(launcher.tier)\n"
+    )
+    outside, inside = (
+        subprocess.run([sys.executable, "-c", code, where], capture_output=True, text=True, check=False)
+        for where in ("host", "docker")
+    )
+    assert outside.stdout.strip() == report.tier, outside.stderr
+    assert inside.stdout == ""
+    assert "CannotIsolate: This host cannot isolate" in inside.stderr
+    assert "namespace" in inside.stderr
+
+
 def test_nothing_is_left_in_the_control_groups(own_sandbox):
     sandbox = own_sandbox()
     if not sandbox.launcher.details["memory"].startswith("cgroup"):

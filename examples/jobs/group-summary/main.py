@@ -2,8 +2,10 @@
 
 import pyarrow.compute as pc
 
+from trustspace.jobs.compute import Inputs, Outputs
 
-def run(inputs, outputs):
+
+def run(inputs: Inputs, outputs: Outputs) -> None:
     """``inputs.table()`` is the granted data; ``outputs`` takes what the job declared, once each."""
     table = inputs.table()
     key = inputs.arguments["group_by"]

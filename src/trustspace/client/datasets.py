@@ -16,7 +16,7 @@ import pyarrow as pa
 from trustspace.client.enclaves import enclave_link, own_enclave
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
-from trustspace.crypto.seal import CHUNK_BYTES, iter_sealed
+from trustspace.crypto.seal import CHUNK_BYTES, Sealer, iter_sealed
 from trustspace.crypto.statement import sign_statement
 from trustspace.data.description import Answers, DatasetDescription, propose_description
 from trustspace.data.manifest import DatasetManifest, manifest_columns
@@ -134,19 +134,12 @@ def _seal(
         home.keys.destroy(name)
     home.keys.create_data_key(name)
     sealer = home.keys.sealer(name, dataset_context(home.fingerprint, dataset, version))
-    sealed, hashed = 0, hashlib.sha256()
     pieces = _Reader(iter_parquet(table))
     total = table.nbytes
     try:
-        with spooled.file.open("wb") as file:
-            os.chmod(file.fileno(), 0o600)
-            for chunk in iter_sealed(sealer, pieces.read):
-                file.write(chunk)
-                hashed.update(chunk)
-                sealed += len(chunk)
-                progress("seal", min(pieces.taken, total), total)
-            file.flush()
-            os.fsync(file.fileno())
+        sealed, digest = write_sealed(
+            spooled.file, sealer, pieces.read, lambda: progress("seal", min(pieces.taken, total), total)
+        )
     except OSError as error:
         spooled.clear()
         raise Unavailable("The sealed dataset cannot be written to {folder}.", fix="Is the disk full?",
@@ -155,7 +148,7 @@ def _seal(
     manifest = DatasetManifest(
         dataset=dataset, version=version, source_unit=home.fingerprint, columns=manifest_columns(table),
         plain_bytes=plain, sealed_bytes=sealed, chunk_count=max(1, -(-plain // CHUNK_BYTES)),
-        header_digest=sha256_hex(sealer.header), ciphertext_digest=hashed.hexdigest(),
+        header_digest=sha256_hex(sealer.header), ciphertext_digest=digest,
     )  # fmt: skip
     act = home.key_name("act")
     signed = sign_statement(
@@ -164,6 +157,26 @@ def _seal(
         lambda message: home.keys.sign(act, message),
     )
     spooled.finish(signed.to_bytes(), proposal.source)
+
+
+def write_sealed(
+    file: Path, sealer: Sealer, read: Callable[[int], bytes], progress: Callable[[], object] = lambda: None
+) -> tuple[int, str]:
+    """Seal what ``read(n)`` gives into a file, durably; returns the sealed bytes and their SHA-256.
+
+    Raises OSError.
+    """
+    sealed, hashed = 0, hashlib.sha256()
+    with file.open("wb") as target:
+        os.chmod(target.fileno(), 0o600)
+        for chunk in iter_sealed(sealer, read):
+            target.write(chunk)
+            hashed.update(chunk)
+            sealed += len(chunk)
+            progress()
+        target.flush()
+        os.fsync(target.fileno())
+    return sealed, hashed.hexdigest()
 
 
 def upload(

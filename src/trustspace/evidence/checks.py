@@ -14,6 +14,8 @@ from typing import Any, Literal
 from trustspace.domain.bodies import Policy
 from trustspace.evidence.facts import PartMetrics, RunFacts
 from trustspace.evidence.words import Language, say
+from trustspace.jobs.artifacts import ArtifactFacts
+from trustspace.jobs.tensors import TensorInfo
 
 Status = Literal["passed", "warned", "failed", "not_applicable", "could_not_run"]
 
@@ -23,6 +25,7 @@ GAP_WARNED = 0.10
 GAP_FAILED = 0.20
 # Share of the records that the files could hold before it is worth a look. Our choice.
 CAPACITY_WARNED_PERCENT = 10
+SHOWN_TENSORS = 32
 TIERS = ("any", "namespaces+seccomp", "namespaces+landlock+seccomp")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -64,16 +67,7 @@ def declared_vs_observed(facts: RunFacts, _: Policy) -> Finding:
             wrong.add(name)
     seen = {
         "declared": {a.name: {"media_type": a.media_type, "max_bytes": a.max_bytes} for a in facts.declared},
-        "observed": {
-            a.name: {
-                "media_type": a.media_type,
-                "bytes": a.bytes,
-                "rows": a.rows,
-                "columns": a.columns,
-                "tensors": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in a.tensors],
-            }
-            for a in facts.observed
-        },
+        "observed": {artifact.name: _described(artifact) for artifact in facts.observed},
     }
     if wrong or len(observed) != len(facts.observed):
         return Finding(
@@ -199,6 +193,20 @@ def buyer_history(facts: RunFacts, _: Policy) -> Finding:
     if same:
         return Finding("warned", say("buyer_history.warned", count=len(same)), seen)
     return Finding("passed", say("buyer_history.passed"), seen)
+
+
+def _described(artifact: ArtifactFacts) -> dict[str, Any]:
+    seen: dict[str, Any] = {"media_type": artifact.media_type, "bytes": artifact.bytes}
+    if artifact.columns:
+        seen |= {"rows": artifact.rows, "columns": artifact.columns}
+    if artifact.tensors:
+        shown = [_tensor(info) for info in artifact.tensors[:SHOWN_TENSORS]]
+        seen |= {"tensor_count": len(artifact.tensors), "tensors": shown}
+    return seen
+
+
+def _tensor(info: TensorInfo) -> str:
+    return f"{info.name} {info.dtype} {'x'.join(map(str, info.shape))}".rstrip()
 
 
 def _shown(part: PartMetrics) -> dict[str, int | str]:

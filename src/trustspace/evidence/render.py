@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trustspace.evidence.report import Report
-from trustspace.evidence.words import STATUSES, TITLES, VERDICTS, Language
+from trustspace.evidence.words import FACTS, STATUSES, TITLES, VERDICTS, Language
 
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
@@ -18,8 +18,8 @@ _LABELS: dict[str, dict[Language, str]] = {
 }
 
 
-def render_text(report: Report, lang: Language = "en") -> str:
-    """The report as lines of text; facts follow each check, indented."""
+def render_text(report: Report, lang: Language = "en", *, details: bool = True) -> str:
+    """The report as lines of text; with ``details``, the facts follow each check, indented."""
     lines = [
         f"{_LABELS['verdict'][lang]}: {VERDICTS[report.verdict][lang]}",
         neutralise(report.headline.in_language(lang)),
@@ -29,7 +29,8 @@ def render_text(report: Report, lang: Language = "en") -> str:
         title = TITLES.get(check.name, {}).get(lang) or neutralise(check.name)
         lines.append(f"{MARKS[check.status]} {title} [{STATUSES[check.status][lang]}]")
         lines.append(f"    {neutralise(check.summary.in_language(lang))}")
-        lines += [f"      {line}" for line in _facts(check.facts)]
+        if details:
+            lines += [f"      {line}" for line in _facts(check.facts, lang)]
     lines += ["", f"{_LABELS['limits'][lang]}: {neutralise(report.limits.in_language(lang))}"]
     return "\n".join(lines) + "\n"
 
@@ -54,14 +55,17 @@ def _harmless(character: str, following: str) -> bool:
     return character == " " or unicodedata.category(character) not in _INVISIBLE
 
 
-def _facts(value: Any, name: str = "") -> Iterator[str]:
+def _facts(value: Any, lang: Language, name: str = "") -> Iterator[str]:
+    """One line for each fact, under the names that people read."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _facts(item, f"{name}.{neutralise(str(key))}" if name else neutralise(str(key)))
+            label = FACTS.get(key, {}).get(lang) or neutralise(str(key))
+            yield from _facts(item, lang, f"{name}, {label}" if name else label)
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        for index, item in enumerate(value):
-            yield from _facts(item, f"{name}[{index}]")
+        for place, item in enumerate(value, start=1):
+            yield from _facts(item, lang, f"{name} {place}")
     elif isinstance(value, list):
-        yield f"{name}: {', '.join(neutralise(str(item)) for item in value)}"
+        if value:
+            yield f"{name}: {', '.join(neutralise(str(item)) for item in value)}"
     else:
         yield f"{name}: {neutralise(str(value))}"

@@ -128,7 +128,7 @@ def _headline(verdict: Verdict, checks: tuple[Check, ...]) -> Words:
     named = [TITLES[check.name] for check in checks if check.status in wanted]
     return Words(
         en=HEADLINES[verdict]["en"].format(titles="; ".join(title["en"] for title in named)),
-        zh=HEADLINES[verdict]["zh"].format(titles=";".join(title["zh"] for title in named)),
+        zh=HEADLINES[verdict]["zh"].format(titles="；".join(title["zh"] for title in named)),
     )
 
 

@@ -210,11 +210,9 @@ class Train(Section):
         if not isinstance(value, dict):
             return value
         filled = dict(value)
-        if "loss" not in filled:
-            task: Task = (
-                "binary" if "positive" in filled else "multiclass" if "classes" in filled else "regression"
-            )
-            filled["loss"] = LOSS_OF_TASK[task]
+        for field, loss in (("positive", "binary_cross_entropy"), ("classes", "cross_entropy")):
+            if field in filled:
+                filled.setdefault("loss", loss)
         if filled.get("model") == "mlp":
             filled.setdefault("hidden", [32])
         if filled.get("model") == "custom":
@@ -226,13 +224,9 @@ class Train(Section):
     @property
     def task(self) -> Task:
         """What kind of target it is."""
-        return (
-            "binary"
-            if self.positive is not None
-            else "multiclass"
-            if self.classes is not None
-            else "regression"
-        )
+        if self.positive is not None:
+            return "binary"
+        return "multiclass" if self.classes is not None else "regression"
 
     @property
     def is_image(self) -> bool:
@@ -253,11 +247,17 @@ class Train(Section):
                 "Keep positive for two classes, classes for more.",
                 other="train.classes",
             )
+        if self.loss is None:
+            raise rule(
+                "positive",
+                "{field} is missing.",
+                'Say positive (two classes), classes (several) or loss = "mean_squared_error" (a number).',
+            )
         if self.loss != LOSS_OF_TASK[self.task]:
             raise rule(
                 "loss",
                 "{field} does not fit the target.",
-                "Leave it out: it follows from positive, from classes, or from neither (a number).",
+                "Leave it out with positive or classes; a numeric target takes mean_squared_error.",
             )
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise rule("classes", "{field} names a class twice.", "Name each class once.")
@@ -327,7 +327,7 @@ class Compute(Section):
         BeforeValidator(to_tuple),
     ]
     arguments: Annotated[
-        dict[Identifier, Line | int | bool],
+        dict[Identifier, Line | Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)] | bool],
         Field(
             max_length=64, description="Handed to run() as inputs.arguments.", examples=[{"group_by": "sex"}]
         ),

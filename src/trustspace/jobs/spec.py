@@ -319,7 +319,7 @@ def parse_job_file(text: str) -> JobFile:
     """A job file from its text; errors as :func:`load_job_file` has them."""
     try:
         value = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(
             "The job file is not valid TOML: {reason}.",
             fix="Text needs quotes; lists need square brackets.",

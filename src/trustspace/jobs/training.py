@@ -25,7 +25,7 @@ from trustspace.jobs.bundle import parse_bundle
 from trustspace.jobs.features import Preparation, categorical_mask, column_of, read_features, read_target
 from trustspace.jobs.images import read_images
 from trustspace.jobs.metrics import METRICS_FORMAT, Quality, decimal_text, quality
-from trustspace.jobs.models import build, load_arrays, to_arrays
+from trustspace.jobs.models import build, to_arrays
 from trustspace.jobs.optimise import make_optimiser
 from trustspace.jobs.programs import Emit, Inputs
 from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
@@ -265,16 +265,3 @@ def table_of(inputs: Inputs, name: str = "data") -> pa.Table:
 def code_of(inputs: Inputs) -> dict[str, str] | None:
     """The files of the code bundle, when the run has one."""
     return parse_bundle(bytes(inputs["code"])) if "code" in inputs else None
-
-
-__all__ = [
-    "Rows",
-    "assess",
-    "build",
-    "code_of",
-    "load_arrays",
-    "parameters_of",
-    "read_rows",
-    "run",
-    "table_of",
-]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trustspace.sandbox.config import SandboxConfig
-from trustspace.sandbox.layout import APP, DEVICES, RUNTIME, SANDBOX_ID, TESTS
+from trustspace.sandbox.layout import APP, DEVICES, RUNTIME, SANDBOX_ID, SCRATCH, TESTS
 from trustspace.sandbox.runtime import Runtime
 
 # --disable-userns and --size came with 0.8.
@@ -98,28 +98,10 @@ def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) ->
     result += ["--tmpfs", "/dev"]
     for name in DEVICES:
         result += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    result += [
-        "--perms",
-        "1777",
-        "--size",
-        str(made.shm_bytes),
-        "--tmpfs",
-        "/dev/shm",
-        "--remount-ro",
-        "/dev",
-    ]
-    result += ["--perms", "1777", "--size", str(made.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108
-    result += [
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/tmp",
-        "--seccomp",
-        str(seccomp),
-        "--json-status-fd",
-        str(status),
-    ]
-    return result
+    for folder, size in zip(SCRATCH, (made.tmp_bytes, made.shm_bytes), strict=True):
+        result += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
+    result += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH[0]]
+    return [*result, "--seccomp", str(seccomp), "--json-status-fd", str(status)]
 
 
 def worker_command(made: Plan, control: int) -> list[str]:

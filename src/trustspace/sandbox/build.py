@@ -369,7 +369,7 @@ def _pythons_with_pip() -> Iterator[str]:
 def _close(tree: Path) -> None:
     """Readable by everyone, writable by its owner alone."""
     for folder, _, names in os.walk(tree):
-        os.chmod(folder, 0o755)
+        os.chmod(folder, 0o755)  # noqa: S103 - public software
         for name in names:
             path = os.path.join(folder, name)
             if not os.path.islink(path):

@@ -233,10 +233,10 @@ def _trial(config: SandboxConfig) -> str | None:
         options = bubblewrap.options(made, seccomp=rules, status=null, copies={})
         arguments = memory.sealed("arguments", "\0".join(options).encode() + b"\0")
         stack.callback(os.close, arguments)
-        interpreter = f"{layout.RUNTIME}/{runtime.executable}"
+        command = [f"{layout.RUNTIME}/{runtime.executable}", "-S", "-s", "-P", "-B", "-c", "pass"]
         try:
             done = subprocess.run(
-                [program, "--as-pid-1", "--args", str(arguments), "--", interpreter, "-S", "-s", "-P", "-B", "-c", "pass"],
+                [program, "--as-pid-1", "--args", str(arguments), "--", *command],
                 env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
                 pass_fds=(arguments, rules, null), **identity.drop(),
             )  # fmt: skip

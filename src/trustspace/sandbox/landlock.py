@@ -18,8 +18,10 @@ _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 # Rights in the order of their bits: linux/landlock.h.
-_RIGHTS = ("execute", "write_file", "read_file", "read_dir", "remove_dir", "remove_file", "make_char", "make_dir",
-           "make_reg", "make_sock", "make_fifo", "make_block", "make_sym", "refer", "truncate", "ioctl_dev")  # fmt: skip
+_RIGHTS = (
+    "execute", "write_file", "read_file", "read_dir", "remove_dir", "remove_file", "make_char", "make_dir",
+    "make_reg", "make_sock", "make_fifo", "make_block", "make_sym", "refer", "truncate", "ioctl_dev",
+)  # fmt: skip
 _BIT = {name: 1 << index for index, name in enumerate(_RIGHTS)}
 _READ = _BIT["read_file"] | _BIT["read_dir"]
 _SCRATCH = _READ | sum(

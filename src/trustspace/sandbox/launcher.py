@@ -14,81 +14,30 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from trustspace.errors import CannotIsolate, InvalidInput, Unavailable
+from trustspace.errors import CannotIsolate, Unavailable
 from trustspace.sandbox import bubblewrap, cgroup, doctor, layout, memory, protocol, seccomp
 from trustspace.sandbox.config import (
-    LOG_BYTES,
     MIB,
     TIER_FULL,
     TIER_WITHOUT_LANDLOCK,
     Limits,
     SandboxConfig,
-    Status,
     tier_satisfies,
 )
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.inside import SELF_CHECK
 from trustspace.sandbox.runtime import Runtime, ensure_app, find_runtime
+from trustspace.sandbox.task import Result, Task, check_task, read_result
+
+__all__ = ["Launcher", "Limits", "Result", "Running", "SandboxConfig", "Task"]
 
 START_SECONDS = 30.0
 SELF_CHECK_LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=256 * MIB, output_bytes=64 << 10)
-MAX_INPUTS = 16
-
-
-@dataclass(frozen=True)
-class Task:
-    """One program to run once: its name, its inputs as sealed memfds, what it may use.
-
-    The descriptors stay the caller's; the launcher opens them anew, read-only.
-    """
-
-    program: str
-    inputs: Mapping[str, int]
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass
-class Result:
-    """How a task ended. ``output`` is a sealed memfd, only when finished; close() it after use.
-
-    ``reason`` refines the status for the source unit: "", "wall-clock", "memory", "cpu-time", "signal",
-    "forbidden-call", "exit-status", "output", "cancelled", "did-not-start", "output-still-open".
-    ``first_row_ms`` is the time from spawn to the mapped inputs, None when it never came that far;
-    ``log_bytes`` counts what was written, of which ``log`` keeps the first 256 KiB.
-    """
-
-    status: Status
-    reason: str
-    output: int | None
-    log: bytes
-    log_bytes: int
-    wall_ms: int
-    first_row_ms: int | None
-    peak_bytes: int
-
-    def read_output(self, limit: int) -> bytes:
-        """The output's bytes, at most ``limit``. Raises InvalidInput when there is none."""
-        if self.output is None:
-            raise InvalidInput("The task {status} and left no output.", status=self.status)
-        return memory.read(self.output, limit)
-
-    def close(self) -> None:
-        """Give the output's memory back."""
-        if self.output is not None:
-            os.close(self.output)
-            self.output = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)
@@ -264,7 +213,7 @@ class Launcher:
             received = protocol.receive(self._control)
         if received is None:
             raise CannotIsolate("The sandbox launcher ended unexpectedly.")
-        return _result(*received)
+        return read_result(*received)
 
     # -- tasks
 
@@ -274,7 +223,7 @@ class Launcher:
 
     def submit(self, task: Task) -> Running:
         """Start one task; waits while as many as configured are running."""
-        _check(task)
+        check_task(task)
         future: Future[Result] = Future()
         self._slots.acquire()
         future.add_done_callback(lambda _: self._slots.release())
@@ -324,7 +273,7 @@ class Launcher:
             message, descriptors = received
             with self._lock:
                 future = self._pending.pop(int(message["id"]), None)
-            result = _result(message, descriptors)
+            result = read_result(message, descriptors)
             if future is None or not future.set_running_or_notify_cancel():
                 result.close()
             else:
@@ -407,32 +356,6 @@ def _spawn(
     finally:
         theirs.close()
     return process, ours
-
-
-def _check(task: Task) -> None:
-    if len(task.inputs) > MAX_INPUTS:
-        raise InvalidInput("A task may have at most {limit} inputs.", limit=MAX_INPUTS)
-    for name, descriptor in task.inputs.items():
-        memory.check_sealed(descriptor, name)
-
-
-def _result(message: dict[str, Any], descriptors: list[int]) -> Result:
-    log = b""
-    output: int | None = None
-    if descriptors:
-        log = memory.read(descriptors[0], LOG_BYTES)
-        os.close(descriptors[0])
-        output = descriptors[1] if message.get("output") else None
-    return Result(
-        status=message["status"],
-        reason=message["reason"],
-        output=output,
-        log=log or str(message.get("error", "")).encode(),
-        log_bytes=int(message.get("log_bytes", 0)),
-        wall_ms=int(message.get("wall_ms", 0)),
-        first_row_ms=message["first_row_ms"] if message.get("first_row_ms", -1) >= 0 else None,
-        peak_bytes=int(message.get("peak_bytes", 0)),
-    )
 
 
 def _self_check_report(result: Result) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
             return None
         message = json.loads(data)
         if not isinstance(message, dict):
-            raise ValueError("not an object")
+            raise ValueError("not an object")  # noqa: TRY004 - what was received is at fault
     except ValueError:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -51,12 +51,16 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
     "apparmor": (
         "AppArmor keeps programs without a profile from making user namespaces ({said}).",
         "AppArmor 禁止没有配置文件的程序创建用户命名空间（{said}）。",
-        "On Ubuntu 24.04: `apt-get install apparmor-profiles`, then link "
-        "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict into /etc/apparmor.d and run "
-        "`apparmor_parser -r` on it.",
-        "Ubuntu 24.04：`apt-get install apparmor-profiles`，将 "
-        "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict 链接到 /etc/apparmor.d，"
-        "再对其运行 `apparmor_parser -r`。",
+        (
+            "On Ubuntu 24.04: `apt-get install apparmor-profiles`, then link "
+            "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict into /etc/apparmor.d and run "
+            "`apparmor_parser -r` on it."
+        ),
+        (
+            "Ubuntu 24.04：`apt-get install apparmor-profiles`，将 "
+            "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict 链接到 /etc/apparmor.d，"
+            "再对其运行 `apparmor_parser -r`。"
+        ),
     ),
     "userns-clone": (
         "The kernel forbids ordinary users to make user namespaces.",
@@ -73,19 +77,27 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
     "kubernetes": (
         "This pod may not make namespaces ({said}).",
         "此 Pod 不允许创建命名空间（{said}）。",
-        "Give the enclave's pod `hostUsers: false`, `procMount: Unmasked` and a Localhost seccomp profile that "
-        "allows clone, unshare, mount, umount2 and pivot_root; or run the enclave on a host or a VM.",
-        "请为飞地 Pod 设置 `hostUsers: false`、`procMount: Unmasked`，并使用允许 clone、unshare、mount、"
-        "umount2、pivot_root 的 Localhost seccomp 配置；或在主机或虚拟机上运行飞地。",
+        (
+            "Give the enclave's pod `hostUsers: false`, `procMount: Unmasked` and a Localhost seccomp profile that "
+            "allows clone, unshare, mount, umount2 and pivot_root; or run the enclave on a host or a VM."
+        ),
+        (
+            "请为飞地 Pod 设置 `hostUsers: false`、`procMount: Unmasked`，并使用允许 clone、unshare、mount、"
+            "umount2、pivot_root 的 Localhost seccomp 配置；或在主机或虚拟机上运行飞地。"
+        ),
     ),
     "container": (
         "The container this runs in forbids making namespaces ({said}).",
         "所在容器禁止创建命名空间（{said}）。",
-        "Run the enclave on the host or in a VM; or start the container with a seccomp profile that allows "
-        "clone, unshare, mount, umount2 and pivot_root, with `--security-opt apparmor=unconfined` and "
-        "`--security-opt systempaths=unconfined`, as an ordinary user.",
-        "请在主机或虚拟机上运行飞地；或以普通用户启动容器，使用允许 clone、unshare、mount、umount2、pivot_root "
-        "的 seccomp 配置，并加 `--security-opt apparmor=unconfined` 与 `--security-opt systempaths=unconfined`。",
+        (
+            "Run the enclave on the host or in a VM; or start the container with a seccomp profile that allows "
+            "clone, unshare, mount, umount2 and pivot_root, with `--security-opt apparmor=unconfined` and "
+            "`--security-opt systempaths=unconfined`, as an ordinary user."
+        ),
+        (
+            "请在主机或虚拟机上运行飞地；或以普通用户启动容器，使用允许 clone、unshare、mount、umount2、pivot_root "
+            "的 seccomp 配置，并加 `--security-opt apparmor=unconfined` 与 `--security-opt systempaths=unconfined`。"
+        ),
     ),
     "trial": (
         "A trial sandbox did not start: {said}.",

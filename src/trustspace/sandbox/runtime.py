@@ -138,11 +138,8 @@ def package_directory() -> Path:
 
 
 def _python_files(package: Path) -> list[tuple[str, bytes]]:
-    files = []
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
-        if path.is_file() and not path.is_symlink():
-            files.append((path.relative_to(package).as_posix(), path.read_bytes()))
-    return files
+    paths = [path for path in package.rglob("*.py") if path.is_file() and not path.is_symlink()]
+    return sorted((path.relative_to(package).as_posix(), path.read_bytes()) for path in paths)
 
 
 def _measure(files: list[tuple[str, bytes]]) -> str:

@@ -20,9 +20,9 @@ FILES: Final = (
     "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
     "open", "openat", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "statfs", "fstatfs",
     "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd", "chdir", "fchdir", "getdents64",
-    "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "symlink", "symlinkat",
-    "chmod", "fchmod", "fchmodat", "umask", "utimensat", "truncate", "ftruncate", "fallocate", "fadvise64",
-    "fsync", "fdatasync", "dup", "dup2", "dup3", "pipe", "pipe2",
+    "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2",
+    "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "umask", "utimensat", "truncate", "ftruncate",
+    "fallocate", "fadvise64", "fsync", "fdatasync", "dup", "dup2", "dup3", "pipe", "pipe2",
 )  # fmt: skip
 WAITING: Final = (
     "poll", "ppoll", "select", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",

@@ -13,7 +13,6 @@ launcher inherits that first process and can wait for it. Only then is the outpu
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -23,45 +22,25 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trustspace.sandbox import bubblewrap, cgroup, inside, layout, limits, memory, protocol
-from trustspace.sandbox.config import LOG_BYTES, Limits
-from trustspace.sandbox.runtime import Runtime
+from trustspace.sandbox import inside, memory, protocol
+from trustspace.sandbox.config import LOG_BYTES
+from trustspace.sandbox.spawn import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    Maker,
+    Sandbox,
+    prctl,
+)
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 # How long after the last process's end its memory may still be held by the kernel.
 SEAL_SECONDS = 2.0
 # How long a dying tree may take before it is killed again.
 KILL_AGAIN_SECONDS = 0.5
-
-
-@dataclass
-class _Job:
-    number: int
-    limits: Limits
-    output: int
-    log_pipe: int
-    status_pipe: int
-    control: socket.socket
-    process: subprocess.Popen[bytes]
-    outer: int
-    group: cgroup.Group | None
-    started: float
-    deadline: float
-    log: bytearray = field(default_factory=bytearray)
-    log_bytes: int = 0
-    status_text: bytearray = field(default_factory=bytearray)
-    inner_pid: int | None = None
-    inner: int | None = None
-    first_row: float | None = None
-    landlock: int = 0
-    exit_code: int | None = None
-    verdict: str = ""
-    killed_at: float | None = None
-    inner_ended: bool = False
 
 
 class Service:
@@ -69,14 +48,9 @@ class Service:
 
     def __init__(self, control: socket.socket, orders: dict[str, Any], seccomp: int) -> None:
         self._control = control
-        self._seccomp = seccomp
-        self._landlock = bool(orders["landlock"])
-        self._plan = _plan_from(orders)
-        self._bwrap = str(orders["bwrap"])
-        self._base = cgroup.Base.from_message(orders["cgroup"]) if orders["cgroup"] else None
-        self._copies = {path: memory.sealed("copy", text) for path in layout.COPIED if (text := _read(path))}
+        self._maker = Maker(orders, seccomp)
         self._selector = selectors.DefaultSelector()
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[int, Sandbox] = {}
         self._open = True
 
     def run(self) -> None:
@@ -114,7 +88,7 @@ class Service:
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         number = int(message["id"])
         try:
-            job = self._spawn(number, message, descriptors)
+            job = self._maker.make(number, message, descriptors)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self._answer({"id": number, "status": "failed", "reason": "did-not-start", "error": str(error)})
             return
@@ -130,78 +104,9 @@ class Service:
         ):
             self._selector.register(thing, selectors.EVENT_READ, (kind, job))
 
-    def _spawn(self, number: int, message: dict[str, Any], descriptors: list[int]) -> _Job:
-        allowed = Limits(**message["limits"])
-        with contextlib.ExitStack() as undo, contextlib.ExitStack() as mine:
-            # mine: descriptors that only the child needs; undo: what is thrown away if this fails.
-            def keep(descriptor: int, stack: contextlib.ExitStack) -> int:
-                stack.callback(os.close, descriptor)
-                return descriptor
-
-            output = keep(memory.create("output", allowed.output_bytes), undo)
-            memory.forbid_growth(output)
-            inputs = [keep(memory.reopen(descriptor), mine) for descriptor in descriptors]
-            input_bytes = sum(os.fstat(descriptor).st_size for descriptor in inputs)
-            ours, theirs = protocol.pair()
-            undo.callback(ours.close)
-            mine.callback(theirs.close)
-            log_read, log_write = os.pipe2(os.O_CLOEXEC)
-            keep(log_read, undo), keep(log_write, mine)
-            status_read, status_write = os.pipe2(os.O_CLOEXEC)
-            keep(status_read, undo), keep(status_write, mine)
-            os.set_blocking(log_read, False)
-            os.set_blocking(status_read, False)
-            copies = {
-                path: keep(memory.reopen(descriptor), mine) for path, descriptor in self._copies.items()
-            }
-            seccomp = keep(memory.reopen(self._seccomp), mine)
-            options = bubblewrap.options(self._plan, seccomp=seccomp, status=status_write, copies=copies)
-            arguments = keep(memory.sealed("arguments", "\0".join(options).encode() + b"\0"), mine)
-            group = cgroup.Group(self._base, f"task-{number}", allowed) if self._base else None
-            if group is not None:
-                undo.callback(group.remove)
-            wanted = limits.limits_for(
-                allowed,
-                scratch_bytes=self._plan.tmp_bytes + self._plan.shm_bytes,
-                input_bytes=input_bytes,
-                counted=group is not None,
-            )
-            parent = os.getpid()
-
-            def before_exec() -> None:
-                _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() != parent:
-                    os._exit(1)
-                if group is not None:
-                    group.enter()
-                limits.apply(wanted)
-
-            orders = {
-                "program": message["program"],
-                "inputs": message["inputs"],
-                "output_bytes": allowed.output_bytes,
-                "processes": allowed.processes,
-                "landlock": self._landlock,
-                "test_programs": self._plan.test_programs is not None,
-            }
-            protocol.send(ours, orders, [output, *inputs])
-            started = time.monotonic()
-            process = subprocess.Popen(
-                [self._bwrap, "--args", str(arguments), "--", *bubblewrap.worker_command(self._plan, theirs.fileno())],
-                stdin=subprocess.DEVNULL, stdout=log_write, stderr=log_write, env={}, cwd="/", close_fds=True,
-                pass_fds=(arguments, seccomp, status_write, theirs.fileno(), *copies.values()),
-                preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
-            )  # fmt: skip
-            outer = os.pidfd_open(process.pid)
-            undo.pop_all()
-        return _Job(
-            number=number, limits=allowed, output=output, log_pipe=log_read, status_pipe=status_read, control=ours,
-            process=process, outer=outer, group=group, started=started, deadline=started + allowed.wall_seconds,
-        )  # fmt: skip
-
     # -- what sandboxes say
 
-    def _on_log(self, job: _Job) -> None:
+    def _on_log(self, job: Sandbox) -> None:
         """Drain the log; what is over the cap is read and thrown away, so that the job never waits for us."""
         for _ in range(16):
             try:
@@ -214,7 +119,7 @@ class Service:
             job.log_bytes += len(piece)
             job.log += piece[: LOG_BYTES - len(job.log)]
 
-    def _on_status(self, job: _Job) -> None:
+    def _on_status(self, job: Sandbox) -> None:
         """Bubblewrap says which process is the first of the new pid namespace."""
         try:
             piece = os.read(job.status_pipe, 4096)
@@ -226,13 +131,14 @@ class Service:
         job.status_text += piece
         if job.inner_pid is None and b"\n" in job.status_text:
             with contextlib.suppress(ValueError, KeyError, OSError):
-                job.inner_pid = int(json.loads(job.status_text.split(b"\n", 1)[0])["child-pid"])
-                job.inner = os.pidfd_open(job.inner_pid)
+                pid = int(json.loads(job.status_text.split(b"\n", 1)[0])["child-pid"])
+                job.inner = os.pidfd_open(pid)
+                job.inner_pid = pid
                 self._selector.register(job.inner, selectors.EVENT_READ, ("inner", job))
             if job.verdict:
                 self._kill(job, job.verdict)
 
-    def _on_control(self, job: _Job) -> None:
+    def _on_control(self, job: Sandbox) -> None:
         """The worker says that it is about to run the program: the only thing it is ever asked."""
         try:
             received = protocol.receive(job.control)
@@ -248,21 +154,21 @@ class Service:
             job.first_row = time.monotonic()
             job.landlock = int(message.get("landlock") or 0)
 
-    def _on_outer(self, job: _Job) -> None:
+    def _on_outer(self, job: Sandbox) -> None:
         self._selector.unregister(job.outer)
         job.exit_code = job.process.wait()
         # Whatever the job left behind ends now.
         self._signal(job)
         job.killed_at = time.monotonic()
 
-    def _on_inner(self, job: _Job) -> None:
+    def _on_inner(self, job: Sandbox) -> None:
         if job.inner is not None:
             self._selector.unregister(job.inner)
         job.inner_ended = True
         self._reap_inner(job)
 
     @staticmethod
-    def _reap_inner(job: _Job) -> None:
+    def _reap_inner(job: Sandbox) -> None:
         """Its outer process reaps it, unless that died first: then it is ours."""
         if job.inner_pid is not None:
             with contextlib.suppress(ChildProcessError):
@@ -287,13 +193,13 @@ class Service:
                 self._signal(job)
                 job.killed_at = now
 
-    def _kill(self, job: _Job, verdict: str) -> None:
+    def _kill(self, job: Sandbox, verdict: str) -> None:
         job.verdict = job.verdict or verdict
         job.killed_at = time.monotonic()
         self._signal(job)
 
     @staticmethod
-    def _signal(job: _Job) -> None:
+    def _signal(job: Sandbox) -> None:
         """Kill the namespace's first process, which takes everything in it along, then the rest."""
         for descriptor in (job.inner, job.outer):
             if descriptor is not None:
@@ -302,7 +208,7 @@ class Service:
         if job.group is not None:
             job.group.kill()
 
-    def _is_over(self, job: _Job) -> bool:
+    def _is_over(self, job: Sandbox) -> bool:
         if job.exit_code is None:
             return False
         if job.inner is None:
@@ -324,7 +230,7 @@ class Service:
                 os.waitpid(pid, 0)
         return not strangers
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Sandbox) -> None:
         ended = time.monotonic()
         del self._jobs[job.number]
         self._reap_inner(job)
@@ -359,7 +265,7 @@ class Service:
         if job.group is not None:
             job.group.remove()
 
-    def _last_words(self, job: _Job) -> None:
+    def _last_words(self, job: Sandbox) -> None:
         """What is still in the pipes of a dead tree."""
         with contextlib.suppress(OSError):
             while piece := os.read(job.log_pipe, 1 << 16):
@@ -372,7 +278,7 @@ class Service:
             self._on_control(job)
 
     @staticmethod
-    def _verdict(job: _Job) -> tuple[str, str]:
+    def _verdict(job: Sandbox) -> tuple[str, str]:
         code = job.exit_code if job.exit_code is not None else -1
         if job.verdict == "timed_out":
             return "timed_out", "wall-clock"
@@ -395,7 +301,7 @@ class Service:
         return "failed", "exit-status"
 
     @staticmethod
-    def _sealed_output(job: _Job) -> int:
+    def _sealed_output(job: Sandbox) -> int:
         """The output, sealed and reopened read-only; -1 when somebody can still write to it."""
         give_up = time.monotonic() + SEAL_SECONDS
         while True:
@@ -414,39 +320,11 @@ class Service:
             protocol.send(self._control, message, descriptors or [])
 
 
-def _plan_from(orders: dict[str, Any]) -> bubblewrap.Plan:
-    given = orders["plan"]
-    runtime = given["runtime"]
-    return bubblewrap.Plan(
-        runtime=Runtime(**{**runtime, "path": Path(runtime["path"])}),
-        app=Path(given["app"]),
-        test_programs=Path(given["test_programs"]) if given["test_programs"] else None,
-        tmp_bytes=given["tmp_bytes"],
-        shm_bytes=given["shm_bytes"],
-        threads=given["threads"],
-    )
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(4 << 20)
-    except OSError:
-        return b""
-
-
 def _children() -> list[int]:
     with contextlib.suppress(OSError):
         text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
         return [int(pid) for pid in text.split()]
     return []
-
-
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def refuse_privileges() -> None:
@@ -468,12 +346,12 @@ def main(control_descriptor: int, parent: int) -> None:
     control = socket.socket(fileno=control_descriptor)
     control.set_inheritable(False)
     try:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(_PR_SET_DUMPABLE, 0)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         refuse_privileges()
         received = protocol.receive(control)
         if received is None:

@@ -122,6 +122,10 @@ class Ledger:
         self._queue.put((statement, future))
         return future.result()
 
+    def index(self, digest: str) -> int:
+        """Where a statement stands that does."""
+        return self.store.find([digest])[0].position
+
     def standing(self) -> Standing:
         """The newest size and checkpoint."""
         return self._standing

@@ -93,12 +93,10 @@ class Space:
         party = verify_party(statement)
         known = self._ledger.view.get(PartyRecord, statement.by)
         token_hash = hashlib.sha256(token.encode()).digest()
-        # Only a description that could stand may use an invitation up.
-        if known is None and party.sequence != 1:
-            raise InvalidInput("A new party's first description has sequence number 1.")
-        certificate = self._certify(csr_pem, Caller(statement.by, "client", ""))
-        invitation = self._ledger.store.redeem(token_hash, statement.by)
-        if invitation is None or invitation.party != statement.by or invitation.expires < self._clock():
+        # An invitation is used up only by what could stand: somebody who mistook the roles may try again.
+        invitation = self._ledger.store.invitation(token_hash)
+        used_by_another = invitation is not None and invitation.party not in ("", statement.by)
+        if invitation is None or used_by_another or invitation.expires < self._clock():
             raise PermissionDenied(
                 "The invitation is unknown, used or expired.", fix="Ask the operator for another."
             )
@@ -107,8 +105,15 @@ class Space:
                 "The invitation is for the roles {roles}.",
                 fix="Make the party with exactly these.", roles=", ".join(invitation.roles),
             )  # fmt: skip
-        self._ledger.submit(statement)
-        return certificate, self._receipt(statement, 0)
+        certificate = self._certify(csr_pem, Caller(statement.by, "client", ""))
+        if known is not None and known.body == party:
+            # The answer to an earlier attempt was lost.
+            return certificate, self._receipt(self._ledger.index(known.statement), 0)
+        if party.sequence != 1:
+            raise InvalidInput("A new party's first description has sequence number 1.")
+        if not self._ledger.store.redeem(token_hash, statement.by):
+            raise PermissionDenied("The invitation is used.", fix="Ask the operator for another.")
+        return certificate, self._receipt(self._ledger.submit(statement), 0)
 
     def enrol_enclave(self, caller: Caller, csr_pem: bytes, enclave_key: str) -> bytes:
         """Certify the transport key of an enclave that the calling party's root vouches for."""
@@ -136,8 +141,7 @@ class Space:
         if statement.by != caller.party:
             raise PermissionDenied("A statement is submitted by its author.")
         self._check_log(statement.log)
-        self._ledger.submit(statement)
-        receipt = self._receipt(statement, known_size)
+        receipt = self._receipt(self._ledger.submit(statement), known_size)
         if statement.type == "decision":
             self._release(self._ledger.view.get(JobRecord, job_of(statement)))
         return receipt
@@ -151,8 +155,7 @@ class Space:
                 fix="Compare checkpoints with another party: the ledger may have been forked.",
             )
 
-    def _receipt(self, statement: Statement, known_size: int) -> Receipt:
-        index = self._ledger.submit(statement)  # stands already: answers with its index
+    def _receipt(self, index: int, known_size: int) -> Receipt:
         now = self._ledger.standing()
         return Receipt(
             index,

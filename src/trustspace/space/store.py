@@ -216,14 +216,20 @@ class SpaceStore:
                 (token_hash, invitation.name, roles, invitation.expires),
             )
 
-    def redeem(self, token_hash: bytes, party: str) -> Invitation | None:
-        """Bind an invitation to the first party that shows its token; later only that party finds it."""
-        with self.transaction() as db:
-            db.execute("UPDATE invitations SET party = ? WHERE token = ? AND party = ''", (party, token_hash))
-            row = db.execute(
-                "SELECT name, roles, expires, party FROM invitations WHERE token = ?", (token_hash,)
-            ).fetchone()
+    def invitation(self, token_hash: bytes) -> Invitation | None:
+        """The invitation with this token, used or not."""
+        row = (
+            self._db()
+            .execute("SELECT name, roles, expires, party FROM invitations WHERE token = ?", (token_hash,))
+            .fetchone()
+        )
         return Invitation(row[0], tuple(row[1].split()), int(row[2]), row[3]) if row else None
+
+    def redeem(self, token_hash: bytes, party: str) -> bool:
+        """Use an invitation up; only the first party that does finds that it may."""
+        with self.transaction() as db:
+            query = "UPDATE invitations SET party = ? WHERE token = ? AND party IN ('', ?)"
+            return db.execute(query, (party, token_hash, party)).rowcount == 1
 
 
 def _put_records(db: sqlite3.Connection, records: Iterable[Record], first: int) -> None:

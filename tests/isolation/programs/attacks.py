@@ -82,11 +82,16 @@ def connect(inputs, emit):
 
 
 def families(inputs, emit):
-    kinds = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX, "netlink": socket.AF_NETLINK,
-             "vsock": socket.AF_VSOCK, "packet": socket.AF_PACKET, "alg": socket.AF_ALG}  # fmt: skip
-    say(emit, {name: outcome(lambda kind=kind: socket.socket(kind, socket.SOCK_RAW if name == "netlink" else
-               socket.SOCK_DGRAM if name in ("packet", "vsock") else socket.SOCK_SEQPACKET if name == "alg" else
-               socket.SOCK_STREAM).close()) for name, kind in kinds.items()})  # fmt: skip
+    kinds = {
+        "inet": (socket.AF_INET, socket.SOCK_STREAM),
+        "inet6": (socket.AF_INET6, socket.SOCK_DGRAM),
+        "unix": (socket.AF_UNIX, socket.SOCK_STREAM),
+        "netlink": (socket.AF_NETLINK, socket.SOCK_RAW),
+        "vsock": (socket.AF_VSOCK, socket.SOCK_STREAM),
+        "packet": (socket.AF_PACKET, socket.SOCK_DGRAM),
+        "alg": (socket.AF_ALG, socket.SOCK_SEQPACKET),
+    }
+    say(emit, {name: outcome(lambda kind=kind: socket.socket(*kind).close()) for name, kind in kinds.items()})
 
 
 def read_files(inputs, emit):
@@ -222,7 +227,7 @@ def other_entries(inputs, emit):
     for name, code in (("int80", int80), ("x32", x32)):
         child = os.fork()
         if child == 0:
-            function, page = _machine_code(code)
+            function, _page = _machine_code(code)
             function()
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -231,12 +236,11 @@ def other_entries(inputs, emit):
 
 
 def descriptors(inputs, emit):
+    names = {stat.S_IFSOCK: "socket", stat.S_IFREG: "file", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device"}
     kinds = {}
     for number in range(1024):
         with contextlib.suppress(OSError):
-            mode = os.fstat(number).st_mode
-            kinds[number] = {stat.S_IFSOCK: "socket", stat.S_IFREG: "file", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device",
-                             stat.S_IFDIR: "directory"}.get(stat.S_IFMT(mode), "other")  # fmt: skip
+            kinds[number] = names.get(stat.S_IFMT(os.fstat(number).st_mode), "other")
     say(emit, kinds)
 
 

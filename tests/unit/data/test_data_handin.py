@@ -95,7 +95,7 @@ def test_spellings_of_one_patient_stay_together():
 
 
 def test_numbers_and_texts_of_the_same_patient_split_alike():
-    numbers = list(range(100))
+    numbers = list(range(10**12, 10**12 + 100))  # long enough for floats to be written as 1e+12
     texts = split_by_patient(pa.table({"p": [str(n) for n in numbers]}), "p", 20, KEY)[1]["p"].to_pylist()
     whole = split_by_patient(pa.table({"p": numbers}), "p", 20, KEY)[1]["p"].to_pylist()
     floats = split_by_patient(pa.table({"p": [float(n) for n in numbers]}), "p", 20, KEY)[1]["p"].to_pylist()

@@ -173,6 +173,7 @@ def test_a_late_text_cell_decides_for_the_whole_column(read):
         (b"\xff\x80\xff,b\n1,2\n", "neither UTF-8 nor GB18030"),
         (b"63.0,1.0\n67.0,0.0\n", "its column 1 looks like a value"),
         (b"id,2020-01-05\n1,2\n", "its column 2 looks like a value"),
+        (b"ZW,seen,11010519491231002X\n1,2,3\n", "its column 3 looks like a value"),
         ("a,b\u202e\n1,2\n".encode(), "name of column 2 of table.csv holds control or invisible"),
         ((",".join("c" * (i // 26 + 1) + chr(97 + i % 26) for i in range(4097)) + "\n").encode(),
          "4097 columns; at most 4096"),

@@ -40,11 +40,17 @@ def test_english():
 
 def test_chinese():
     text = render_text(build_report(sound(custom_code=True)), "zh")
-    assert text.startswith("结论: 黄色\n")
+    assert text.startswith("结论: 黄色\n没有未通过的检验，")
     for title in TITLES.values():
         assert title["zh"] in text
     assert "请留意" in text
     assert "Verdict" not in text
+
+
+def test_without_details_only_the_sentences_stand_there():
+    short = render_text(build_report(sound()), details=False)
+    assert len(short.splitlines()) == 5 + 2 * len(TITLES)
+    assert "448" not in short
 
 
 def test_every_status_is_marked_in_words():

@@ -120,7 +120,7 @@ def test_only_declared_artifacts_leave():
         check_artifact(RawArtifact("notes.json", "application/json", b"{}"), JOB)
     with pytest.raises(VerificationFailed, match="media type"):
         check_artifact(RawArtifact(good.name, "application/json", good.data), JOB)
-    with pytest.raises(VerificationFailed, match="metrics.json is missing"):
+    with pytest.raises(VerificationFailed, match=r"metrics\.json is missing"):
         check_artifacts([good], JOB)
     with pytest.raises(VerificationFailed, match="there twice"):
         check_artifacts([good, good, metrics()], JOB)

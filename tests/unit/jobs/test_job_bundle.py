@@ -160,5 +160,5 @@ def test_the_entry_is_found_without_running_it():
             require_entry({"main.py": text}, "main.py", "run")
     with pytest.raises(InvalidInput, match="line 2"):
         require_entry({"main.py": "x = 1\ndef run(:\n"}, "main.py", "run")
-    with pytest.raises(InvalidInput, match="no model.py"):
+    with pytest.raises(InvalidInput, match=r"no model\.py"):
         require_entry({"main.py": MAIN}, "model.py", "build")

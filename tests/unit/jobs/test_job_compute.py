@@ -48,14 +48,21 @@ def test_every_kind_of_output():
 
 
 def test_cells():
-    body = "outputs.csv('t.csv', {'a': [1, None, True], 'b': [0.5, float('nan'), np.float64(-2)], 'c': ['x', 'é', 'a,b']})"
+    body = (
+        "a, b, c = [1, None, True], [0.5, float('nan'), np.float64(-2)], ['x', 'é', 'a,b']\n"
+        "outputs.csv('t.csv', {'a': a, 'b': b, 'c': c})"
+    )
     assert parse_csv(compute(body, (CSV,))["t.csv"].data) == [
         ["a", "b", "c"], ["1", "0.5", "x"], ["", "", "é"], ["true", "-2.0", "a,b"],
     ]  # fmt: skip
 
 
 def test_arguments_and_files_reach_the_code():
-    body = "import helpers.names\noutputs.json('a.json', [inputs.arguments['by'], helpers.names.X, inputs.files['note.txt'], inputs.parameters['kind']])"
+    body = (
+        "import helpers.names\n"
+        "found = [inputs.arguments['by'], helpers.names.X, inputs.files['note.txt'], inputs.parameters['kind']]\n"
+        "outputs.json('a.json', found)"
+    )
     files = {"helpers/__init__.py": "", "helpers/names.py": "X = 3\n", "note.txt": "hello"}
     assert json.loads(compute(body, files=files, by="sex")["a.json"].data) == ["sex", 3, "hello", "compute"]
 

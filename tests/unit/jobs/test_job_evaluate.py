@@ -64,7 +64,8 @@ def test_a_file_that_is_none_is_refused(made):
 
 def test_a_custom_model_is_rebuilt_from_its_code():
     code = {
-        "model.py": "from torch import nn\ndef build(p):\n    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))\n"
+        "model.py": "from torch import nn\ndef build(p):\n"
+        "    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))\n"
     }
     job = parameters(model="custom", epochs=8, learning_rate="0.02")
     made = run("train", job, TRAINING, code=code)

@@ -80,7 +80,7 @@ def test_other_formats_are_not_decoded(kind):
         decoded(data)
 
 
-@pytest.mark.parametrize("side", [8_193, 10_000, 60_000])
+@pytest.mark.parametrize("side", [8_193, 60_000])
 def test_a_bomb_is_not_unpacked(side):
     import struct
 

@@ -56,9 +56,17 @@ def test_nothing_to_measure_is_said_in_words():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "0.500000"), (-0.0, "0.000000"), (-1e-9, "0.000000"), (float("nan"), NOT_MEASURABLE), (float("inf"), NOT_MEASURABLE),
-     (1e13, NOT_MEASURABLE), (None, NOT_MEASURABLE), (-2.25, "-2.250000")],
-)  # fmt: skip
+    [
+        (0.5, "0.500000"),
+        (-2.25, "-2.250000"),
+        (-0.0, "0.000000"),
+        (-1e-9, "0.000000"),
+        (float("nan"), NOT_MEASURABLE),
+        (float("inf"), NOT_MEASURABLE),
+        (1e13, NOT_MEASURABLE),
+        (None, NOT_MEASURABLE),
+    ],
+)
 def test_numbers_as_text(value, text):
     assert decimal_text(value) == text
     assert is_decimal_text(text) == (text != NOT_MEASURABLE)

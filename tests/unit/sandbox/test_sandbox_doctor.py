@@ -24,7 +24,7 @@ UBUNTU_24_04 = dataclasses.replace(
 HARDENED_RHEL_10 = dataclasses.replace(
     DEBIAN_12, distribution="rhel", distribution_version="10.0", kernel="6.12.0-55.el10", landlock_abi=6,
     bwrap_version="0.10.0", unprivileged_userns_clone=None, max_user_namespaces=0,
-    trial_error="bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+    trial_error="bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded",
 )  # fmt: skip
 OLD_DEBIAN = dataclasses.replace(
     DEBIAN_12, distribution_version="11", kernel="5.10.0-33-amd64", unprivileged_userns_clone=0, landlock_abi=0,
@@ -75,17 +75,16 @@ def test_what_is_in_the_way_is_named_with_its_remedy_and_refuses(facts, name, re
     report = assess(facts)
     assert report.tier is None
     assert [finding.name for finding in report.findings if finding.blocks] == [name]
-    for language in ("en", "zh"):
-        assert remedy in report.render(language) or language == "zh"
-        assert remedy.split("`")[0].strip() in report.reasons(language) or language == "zh"
+    assert remedy in report.render("en")
+    assert remedy in report.reasons("en")
     assert "refuse" in report.render("en")
     assert "拒绝" in report.render("zh")
 
 
 def test_every_finding_speaks_both_languages():
     everything = [UBUNTU_24_04, HARDENED_RHEL_10, OLD_DEBIAN, DOCKER, KUBERNETES,
-                  dataclasses.replace(DEBIAN_12, root=False, swap=True, landlock_abi=0, bwrap_version="", libseccomp=False,
-                                      runtime_problem="x"),
+                  dataclasses.replace(DEBIAN_12, root=False, swap=True, landlock_abi=0, bwrap_version="",
+                                      libseccomp=False, runtime_problem="x"),
                   dataclasses.replace(DEBIAN_12, bwrap_version="0.4.1", user_problem="x", trial_error="x")]  # fmt: skip
     for facts in everything:
         for finding in assess(facts).findings:

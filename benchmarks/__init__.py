@@ -1,0 +1,1 @@
+"""What trustspace costs, measured beside what it stands on: see README.md."""

@@ -1,0 +1,218 @@
+"""Write the parts of the documentation that are drawn from the source. With --check, only compare.
+
+A page holds a pair of comments, ``<!-- drawn: NAME -->`` and ``<!-- /drawn -->``; what stands between them
+is replaced by what the function of that name below returns. The rest of the page is written by people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trustspace.domain import states
+from trustspace.domain.bodies import BODIES
+from trustspace.domain.permissions import SIGNS
+from trustspace.errors import BY_CODE, CATALOGUE
+from trustspace.jobs.spec import job_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("docs/architecture.md", "docs/job-file.md", "docs/operations.md")
+FLOORS = {
+    5: ("cli", "demo"),
+    4: ("space", "enclave", "client"),
+    3: ("sandbox", "transport", "storage"),
+    2: ("jobs", "data", "evidence"),
+    1: ("crypto", "ledger", "domain"),
+}
+_DRAWN = re.compile(r"(?P<open><!-- drawn: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- /drawn -->)", re.DOTALL)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _first_sentence(docstring: str | None) -> str:
+    text = " ".join((docstring or "").strip().split("\n\n", 1)[0].split())
+    # Two backquotes are reStructuredText; Markdown wants one.
+    return text.replace("``", "`")
+
+
+def rooms() -> str:
+    """Every package with the first paragraph of its docstring, by floor."""
+    rows = []
+    for floor, names in FLOORS.items():
+        for name in names:
+            path = ROOT / "src" / "trustspace" / name / "__init__.py"
+            if path.exists():
+                doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+                rows.append((str(floor), f"`{name}/`", _first_sentence(doc)))
+    rows.append(("0", "`errors.py`", "One root for every error, and one catalogue of what each code means."))
+    return _table(("floor", "room", "what it is"), rows)
+
+
+def statements() -> str:
+    """Every kind of statement: who may sign it, with which key, and what it says."""
+    rows = []
+    for name, body in BODIES.items():
+        role, use = SIGNS[name]
+        rows.append(
+            (f"`{name}`", role or "any party", use or "root", _first_sentence(inspect.getdoc(body)),
+             ", ".join(f"`{field}`" for field in body.model_fields))
+        )  # fmt: skip
+    return _table(("statement", "by", "signed with its key for", "what it says", "fields"), rows)
+
+
+def _diagram(
+    table: dict[tuple[str, str], str], names: Iterable[str], start: str, ends: Iterable[str] = ()
+) -> str:
+    def label(event: str) -> str:
+        # Events that follow from several statements, or from the clock, stand in brackets.
+        return f"({event[1:].replace('-', ' ')})" if event.startswith("*") else event
+
+    def node(state: str) -> str:
+        return state.replace("-", "_")
+
+    events: dict[tuple[str, str], list[str]] = {}
+    for (before, event), after in table.items():
+        events.setdefault((before, after), []).append(label(event))
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f'    state "{name.replace("-", " ")}" as {node(name)}' for name in names if "-" in name]
+    lines.append(f"    [*] --> {node(start)}")
+    for (before, after), named in events.items():
+        lines.append(f"    {node(before)} --> {node(after)}: {', '.join(named)}")
+    lines += [f"    {node(state)} --> [*]" for state in ends]
+    return "\n".join([*lines, "```"])
+
+
+def dataset_states() -> str:
+    """The life of a dataset version."""
+    return _diagram(states.DATASET, states.DATASET_STATES, "described", ("withdrawn",))
+
+
+def job_states() -> str:
+    """The life of a job."""
+    ends = [state for state, owner in states.JOB_OWNER.items() if not owner or state == "released"]
+    return _diagram(states.JOB, states.JOB_STATES, "submitted", ends)
+
+
+def job_owners() -> str:
+    """Who acts next in each state, and what a developer is told of it."""
+    rows = [
+        (state.replace("-", " "), states.JOB_OWNER[state] or "nobody: it has ended", states.COARSE[state])
+        for state in states.JOB_STATES
+    ]
+    return _table(("state", "who acts next", "what developer and buyer see"), rows)
+
+
+def exit_codes() -> str:
+    """Every kind of error, with the exit code of the command line and the gRPC status."""
+    rows = [("0", "", "It worked.")]
+    for code, meaning in sorted(CATALOGUE.items(), key=lambda item: item[1].exit_code):
+        doc = "Something else went wrong." if code == "internal" else _first_sentence(BY_CODE[code].__doc__)
+        rows.append((str(meaning.exit_code), f"`{code}` / `{meaning.grpc_status}`", doc))
+    rows.append(("130", "", "Stopped by the keyboard (Ctrl-C)."))
+    return _table(("exit code", "error / gRPC status", "meaning"), rows)
+
+
+def _plain(value: Any) -> str:
+    """A JSON value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list):
+        return f"[{', '.join(_plain(item) for item in value)}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} = {_plain(item)}" for key, item in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return str(value)
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    if "enum" in field:
+        return ", ".join(f"`{_plain(value)}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{_plain(field['const'])}`"
+    for arm in (field, *field.get("anyOf", ())):
+        if "minimum" in arm and "maximum" in arm:
+            return f"{arm['minimum']:g} to {arm['maximum']:.16g}"
+    kinds = {
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "`true`, `false`",
+        "array": "list",
+        "object": "table",
+    }
+    return kinds.get(str(field.get("type", "")), "text, whole number or boolean")
+
+
+def job_fields() -> str:
+    """Every field of a job file, section by section, from the published schema."""
+    schema = job_schema()
+    sections = []
+    for name, section in schema["properties"].items():
+        reference = section.get("$ref") or section.get("items", {}).get("$ref")
+        sections.append((f"[[{name}]]" if section.get("type") == "array" else f"[{name}]", reference))
+    at = next(i for i, (_, reference) in enumerate(sections) if reference == "#/$defs/Compute")
+    sections.insert(at + 1, ("each of compute.outputs", "#/$defs/OutputSpec"))
+    parts = []
+    for heading, reference in sections:
+        definition = schema["$defs"][reference.rsplit("/", 1)[1]]
+        rows = []
+        for field, value in definition["properties"].items():
+            needed = field in definition.get("required", ())
+            default = "required" if needed else f"`{_plain(value['default'])}`" if "default" in value else ""
+            example = f"`{_plain(value['examples'][0])}`" if value.get("examples") else ""
+            rows.append((f"`{field}`", value["description"], _allowed(value), default, example))
+        head = f"### {heading}" if heading.startswith("each") else f"### `{heading}`"
+        intro = _first_sentence(definition.get("description"))
+        parts.append(
+            f"{head}\n\n{intro}\n\n{_table(('field', 'meaning', 'allowed', 'default', 'example'), rows)}"
+        )
+    return "\n\n".join(parts)
+
+
+DRAWN: dict[str, Callable[[], str]] = {
+    "rooms": rooms,
+    "statements": statements,
+    "dataset-states": dataset_states,
+    "job-states": job_states,
+    "job-owners": job_owners,
+    "exit-codes": exit_codes,
+    "job-fields": job_fields,
+}
+
+
+def redraw(text: str) -> str:
+    """A page with every drawn part as the source has it now; KeyError for a part that nobody draws."""
+    return _DRAWN.sub(lambda found: f"{found['open']}\n{DRAWN[found['name']]()}\n\n{found['close']}", text)
+
+
+def main() -> None:
+    """Write the pages, or say which one is stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        fresh = redraw(text)
+        if fresh != text:
+            stale.append(page)
+            if not options.check:
+                path.write_text(fresh, encoding="utf-8")
+    if options.check and stale:
+        sys.exit(f"not what the source says: {', '.join(stale)}; run tools/write_docs.py")
+
+
+if __name__ == "__main__":
+    main()
