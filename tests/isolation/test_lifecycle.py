@@ -276,7 +276,7 @@ def test_root_never_runs_bubblewrap(sandbox):
         running.result(10).close()
 
 
-def test_the_service_refuses_to_be_root():
+def test_the_service_refuses_to_be_root(report):
     if os.geteuid() != 0:
         pytest.skip("not root")
     code = "from trustspace.sandbox.service import refuse_privileges; refuse_privileges()"

@@ -5,10 +5,12 @@ It starts from the exported bytes, not from the training process: what is measur
 
 from __future__ import annotations
 
+from trustspace.errors import VerificationFailed
 from trustspace.jobs.artifacts import encode_json
 from trustspace.jobs.metrics import EVALUATION_FORMAT
 from trustspace.jobs.models import build, load_arrays
 from trustspace.jobs.programs import Emit, Inputs
+from trustspace.jobs.registry import expected_tensors
 from trustspace.jobs.sections import METRICS_ARTIFACT
 from trustspace.jobs.tensors import read_tensors
 from trustspace.jobs.training import assess, code_of, parameters_of, read_rows, set_up, table_of
@@ -18,6 +20,9 @@ def run(inputs: Inputs, emit: Emit) -> None:
     """The program ``evaluate``: ``withheld`` and, with ``members``, ``training`` metrics in metrics.json."""
     parameters = parameters_of(inputs)
     tensors = read_tensors(bytes(inputs["model"]))
+    expected = expected_tensors(parameters.training(), parameters.features)
+    if any(name not in tensors or tensors[name].shape != shape for name, shape in expected.items()):
+        raise VerificationFailed("The model file does not hold the tensors of the declared model.")
     set_up(parameters)
     module = build(parameters, code_of(inputs))
     load_arrays(module, tensors)

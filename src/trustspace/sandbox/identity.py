@@ -32,7 +32,7 @@ def sandbox_identity(user: str) -> Identity:
     except KeyError:
         raise CannotIsolate(
             "The user {user} does not exist, and sandboxes never run as root.",
-            fix="Run `make setup` as root once, or run the enclave as an ordinary user.",
+            fix="Run `make sandbox` as root once, or run the enclave as an ordinary user.",
             user=user,
         ) from None
     if entry.pw_uid == 0 or entry.pw_gid == 0:

@@ -350,7 +350,7 @@ def _spawn(
         ours.close()
         raise CannotIsolate(
             "The sandbox launcher cannot be started: {reason}.",
-            fix="Run `make setup` again; the runtime must be readable for the sandbox's user.",
+            fix="Run `make sandbox` again; the runtime must be readable for the sandbox's user.",
             reason=error.strerror or "unknown",
         ) from None
     finally:

@@ -40,13 +40,13 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
         "{said}",
         "以 root 运行，但没有可供沙箱使用的专用普通用户。",
         "",
-        "请以 root 运行一次 `make setup`，或改用普通用户运行飞地进程。",
+        "请以 root 运行一次 `make sandbox`，或改用普通用户运行飞地进程。",
     ),
     "runtime": (
         "{said}",
         "本机尚未构建沙箱运行环境。",
         "",
-        "请运行 `make setup`。",
+        "请运行 `make sandbox`。",
     ),
     "apparmor": (
         "AppArmor keeps programs without a profile from making user namespaces ({said}).",

@@ -29,8 +29,8 @@ from trustspace.errors import CannotIsolate
 STAMP = "runtime.json"
 STAMP_FORMAT = "trustspace-runtime-v1"
 SYSTEM_ROOT = Path("/opt/trustspace")
-# What runs inside a sandbox, or starts one: floors 0 to 2 and this room.
-APP_ROOMS = ("crypto", "data", "domain", "evidence", "jobs", "ledger", "sandbox")
+# What runs inside a sandbox, or starts one.
+APP_ROOMS = ("crypto", "data", "domain", "evidence", "jobs", "sandbox")
 # Enclaves of several versions may share a runtime, so a copy goes only when nobody started with it lately.
 APP_COPIES_KEPT = 6
 APP_COPY_SECONDS = 24 * 3600
@@ -112,7 +112,7 @@ def find_runtime(explicit: Path | None = None) -> Runtime:
         if found is None:
             raise CannotIsolate(
                 "There is no complete sandbox runtime in {path}.",
-                fix="Run `make setup`, or `python tools/setup_sandbox.py` with the same TRUSTSPACE_RUNTIME.",
+                fix="Run `make sandbox`, or `python tools/setup_sandbox.py` with the same TRUSTSPACE_RUNTIME.",
                 path=str(named),
             )
         return found
@@ -127,7 +127,7 @@ def find_runtime(explicit: Path | None = None) -> Runtime:
     if not candidates:
         raise CannotIsolate(
             "The sandbox's runtime has not been built on this host.",
-            fix="Run `make setup` (it calls tools/setup_sandbox.py).",
+            fix="Run `make sandbox` (it calls tools/setup_sandbox.py).",
         )
     return max(candidates, key=lambda candidate: candidate[0])[1]
 
@@ -185,7 +185,7 @@ def ensure_app(runtime: Runtime, directory: Path | None = None) -> Path:
     except OSError as error:
         raise CannotIsolate(
             "There is nowhere to put the sandbox's copy of the package: {path}: {reason}.",
-            fix="Run `make setup` as the owner of the runtime, or configure a directory for the copy.",
+            fix="Run `make sandbox` as the owner of the runtime, or configure a directory for the copy.",
             path=str(home),
             reason=error.strerror or "unknown",
         ) from None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from job_runs import parameters, patients, run
 
-from trustspace.errors import TrustspaceError, VerificationFailed
+from trustspace.errors import VerificationFailed
 from trustspace.jobs.tensors import read_tensors, write_tensors
 
 JOB = parameters(model="mlp", epochs=10, learning_rate="0.02")
@@ -53,7 +53,7 @@ def test_the_same_file_gives_the_same_bytes(made):
 def test_a_file_that_does_not_fit_is_refused(made, name):
     tensors = dict(read_tensors(made["model.safetensors"].data))
     del tensors[name]
-    with pytest.raises((TrustspaceError, KeyError)):
+    with pytest.raises(VerificationFailed, match="declared model"):
         judged(write_tensors(tensors))
 
 

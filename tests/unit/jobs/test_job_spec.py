@@ -5,12 +5,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from trustspace.crypto.canonical import canonical_json
 from trustspace.errors import InvalidInput, TrustspaceError, VerificationFailed
 from trustspace.jobs.artifacts import declared_artifacts
-from trustspace.jobs.messages import InvalidJobFile
-from trustspace.jobs.spec import Parameters, job_schema, load_job_file, parse_job_file, read_code
+from trustspace.jobs.messages import InvalidJobFile, problems_of
+from trustspace.jobs.spec import JobFile, Parameters, job_schema, load_job_file, parse_job_file, read_code
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples" / "jobs").glob("*.toml"))
@@ -204,17 +207,50 @@ def test_values_are_not_repeated(path, secret):
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = secret
-    from pydantic import ValidationError
-
-    from trustspace.jobs.messages import problems_of
-    from trustspace.jobs.spec import JobFile
-
     try:
         JobFile.model_validate(value)
     except ValidationError as error:
         for problem in problems_of(error, JobFile):
             assert "Zhang" not in problem.public_message
             assert problem.public_message.isprintable()
+
+
+FIELDS = [
+    "job",
+    "title",
+    "kind",
+    "datasets",
+    "columns",
+    "train",
+    "model",
+    "hidden",
+    "categories",
+    "terms",
+    "limits",
+]
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.decimals()
+tables = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS) | st.text(), tables, max_size=5),
+    st.sampled_from(["", "train", "compute"]),
+)
+def test_whatever_is_wrong_is_said_in_one_printable_line(value, section):
+    sound = tomllib.loads(COMPUTE if section == "compute" else TRAIN)
+    spoilt = {**sound, section: {**sound[section], **value}} if section else {**sound, **value}
+    try:
+        JobFile.model_validate(spoilt)
+    except ValidationError as error:
+        problems = problems_of(error, JobFile)
+        assert problems
+        assert all(problem.public_message.isprintable() for problem in problems)
 
 
 def test_broken_toml_names_the_line_only():

@@ -63,11 +63,11 @@ def test_without_landlock_the_tier_says_so():
         (dataclasses.replace(DEBIAN_12, bwrap_version=""), "bubblewrap", "apt-get install bubblewrap"),
         (dataclasses.replace(DEBIAN_12, bwrap_version="0.6.3"), "bubblewrap-version", "Debian 12"),
         (dataclasses.replace(DEBIAN_12, libseccomp=False), "libseccomp", "libseccomp2"),
-        (dataclasses.replace(DEBIAN_12, user_problem="No user. Run `make setup`."), "user", "make setup"),
+        (dataclasses.replace(DEBIAN_12, user_problem="No user. Run `make sandbox`."), "user", "make sandbox"),
         (
-            dataclasses.replace(DEBIAN_12, runtime_problem="No runtime. Run `make setup`."),
+            dataclasses.replace(DEBIAN_12, runtime_problem="No runtime. Run `make sandbox`."),
             "runtime",
-            "make setup",
+            "make sandbox",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_runtime_without_its_interpreter_is_not_one(tmp_path):
 
 
 def test_none_is_found_where_none_is(no_setting):
-    with pytest.raises(CannotIsolate, match="make setup"):
+    with pytest.raises(CannotIsolate, match="make sandbox"):
         find_runtime()
 
 

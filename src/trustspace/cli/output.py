@@ -1,0 +1,175 @@
+"""Where everything that people and programs read leaves the command line.
+
+With ``--json`` exactly one JSON document goes to standard output and nothing else does; without it, text
+and tables in the language spoken now. Text from others passes :func:`~trustspace.cli.i18n.clean` first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trustspace.cli.i18n import _, clean_lines, explain
+from trustspace.errors import CATALOGUE, InvalidInput, TrustspaceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PLAIN_WIDTH = 120
+_YES = frozenset({"y", "yes", "是", "好", "同意"})
+
+
+class Declined(Exception):  # noqa: N818 - a person's answer is no error
+    """The person who was asked said no."""
+
+
+class Output:
+    """Standard output, for people or for programs."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._said = False
+
+    # -- for programs
+
+    def document(self, value: Any) -> None:
+        """Print the command's one JSON document; for people this does nothing."""
+        if self.as_json:
+            self._said = True
+            ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+            print(json.dumps(value, ensure_ascii=ascii_only), flush=True)
+
+    # -- for people; for programs these do nothing
+
+    def say(self, text: str = "", *, style: str = "") -> None:
+        """A line that our own templates made."""
+        if not self.as_json:
+            click.secho(text, **_STYLES.get(style, {}))
+
+    def heading(self, text: str) -> None:
+        """The title of what follows."""
+        self.say()
+        self.say(text, style="heading")
+
+    def block(self, text: str) -> None:
+        """Text of somebody else's, indented, line by line and uncut."""
+        self.say("\n".join(f"    {line}" for line in clean_lines(text).rstrip("\n").split("\n")))
+
+    def fields(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Labels and values."""
+        if self.as_json:
+            return
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, style="dim")
+        grid.add_column(overflow="fold")
+        for label, value in rows:
+            grid.add_row(_cell(label), _cell(value))
+        self._console().print(grid)
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table; cells may have several lines."""
+        if self.as_json:
+            return
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+        for header in headers:
+            table.add_column(_cell(header), overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        self._console().print(table)
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+        return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+
+    @contextlib.contextmanager
+    def progress(self, labels: dict[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+        """A bar for each kind of work, on standard error; yields what is told (kind, done, total) in bytes."""
+        if self.as_json or not sys.stderr.isatty():
+            yield lambda *_unused: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            tasks: dict[str, Any] = {}
+
+            def report(kind: str, done: int, total: int) -> None:
+                if kind not in tasks:
+                    for earlier in tasks.values():  # what was sealed is a little more or less than was read
+                        bars.update(earlier, completed=bars.tasks[earlier].total)
+                    tasks[kind] = bars.add_task(labels.get(kind, kind), total=total)
+                bars.update(tasks[kind], completed=done, total=total)
+
+            yield report
+
+    # -- asking
+
+    def ask(self, question: str, *, yes: bool) -> None:
+        """Go on only if the person agrees (or has agreed with --yes).
+
+        Raises:
+            Declined: the answer is anything but yes.
+            InvalidInput: with --json nobody can be asked.
+
+        """
+        if yes:
+            return
+        if self.as_json:
+            raise InvalidInput("With --json nobody can be asked.", fix="Look at it without --json, then add --yes.")
+        print(f"{question} [y/N] ", end="", flush=True)
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):
+            print()
+        if answer.strip().lower() not in _YES:
+            raise Declined
+
+    def wants(self, question: str) -> bool:
+        """Ask something that changes nothing; no, where nobody sits at a terminal."""
+        if self.as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        with contextlib.suppress(Declined):
+            self.ask(question, yes=False)
+            return True
+        return False
+
+    # -- errors
+
+    def error(self, error: TrustspaceError) -> int:
+        """Show an error; returns the exit code that goes with it."""
+        message, fix = explain(error)
+        if self.as_json and not self._said:
+            self.document({"error": {"code": str(error.code), "message": message, "fix": fix}})
+        else:
+            click.secho(_("Error:"), fg="red", bold=True, nl=False, err=True)
+            click.echo(" " + message, err=True)
+            if fix:
+                click.secho(_("What to do:"), bold=True, nl=False, err=True)
+                click.echo(" " + fix, err=True)
+        return CATALOGUE[error.code].exit_code
+
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "heading": {"bold": True},
+    "good": {"fg": "green"},
+    "warning": {"fg": "yellow"},
+    "bad": {"fg": "red"},
+}
+
+
+def _cell(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(clean_lines(text))

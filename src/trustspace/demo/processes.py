@@ -1,0 +1,145 @@
+"""The story's processes: started as a person would start them, watched until ready, stopped whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trustspace.errors import BY_CODE, CATALOGUE, TrustspaceError, Unavailable
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+# A parent's own settings would send a child to another home, or lock its keys.
+_NOT_HANDED_ON = ("TRUSTSPACE_HOME", "TRUSTSPACE_PASSPHRASE")
+
+
+class Child:
+    """One running ``trustspace … serve``."""
+
+    def __init__(self, name: str, home: Path, log: Path, process: subprocess.Popen[bytes]) -> None:
+        self.name = name
+        self.home = home
+        self.log = log
+        self._process = process
+        self._said = b""
+        self.ready: dict[str, Any] = {}
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number for it."""
+        return self._process.pid
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> dict[str, Any]:
+        """What the process says on its one ready line.
+
+        Raises:
+            TrustspaceError: it ended first; of the kind that its exit code stands for, with its own last words.
+            Unavailable: it did not get ready in time.
+
+        """
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._said:
+            readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise Unavailable("The {name} did not get ready in time.", fix="See {log}.", name=self.name,
+                                  log=str(self.log))  # fmt: skip
+            piece = os.read(self._process.stdout.fileno(), 65536)
+            if not piece:
+                raise self._ended()
+            self._said += piece
+        self.ready = json.loads(self._said.partition(b"\n")[0])
+        return self.ready
+
+    def _ended(self) -> TrustspaceError:
+        status = self._process.wait()
+        words = self.last_words()
+        code = next((code for code, meaning in CATALOGUE.items() if meaning.exit_code == status), None)
+        kind = BY_CODE.get(code, TrustspaceError) if code else TrustspaceError
+        return kind("The {name} could not start: {words}", name=self.name, words=words or f"exit status {status}")
+
+    def last_words(self) -> str:
+        """The error that it left in its log: the message of a JSON error, or the last lines."""
+        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        for line in reversed(lines):
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            error = said.get("error", said) if isinstance(said, dict) else {}
+            if isinstance(error, dict) and "message" in error:
+                return f"{error['message']} {error.get('fix', '')}".strip()
+        return "\n".join(lines[-6:])
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold the process still, as if its host were busy, and let it go on afterwards."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """Ask it to end, and end it if it does not; returns its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+
+class Processes:
+    """All children of one play. As a context manager it leaves none behind."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._children: list[Child] = []
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_all()
+
+    def start(self, name: str, home: Path, *command: str) -> Child:
+        """Start ``trustspace --home HOME --json COMMAND…`` without waiting for it to be ready."""
+        log = self._logs / f"{name}.log"
+        environment = {key: value for key, value in os.environ.items() if key not in _NOT_HANDED_ON}
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trustspace", "--home", str(home), "--lang", "en", "--json", *command],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
+                # Ctrl-C is for the play; it then ends its children in order.
+                start_new_session=True,
+            )  # fmt: skip
+        child = Child(name, home, log, process)
+        self._children.append(child)
+        return child
+
+    @property
+    def running(self) -> tuple[Child, ...]:
+        """The children, in the order in which they were started."""
+        return tuple(self._children)
+
+    def stop_all(self) -> None:
+        """End every child, the last started first."""
+        while self._children:
+            self._children[-1].stop()
+            self._children.pop()
