@@ -168,8 +168,12 @@ def arguments(description: str, *, turns: int) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
-    parser.add_argument("--turns", type=int, default=turns, help=f"how often each thing is measured ({turns})")
-    parser.add_argument("--work", type=Path, help="a directory on the disk to measure (default: the temporary one)")
+    parser.add_argument(
+        "--turns", type=int, default=turns, help=f"how often each thing is measured ({turns})"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="a directory on the disk to measure (default: the temporary one)"
+    )
     return parser
 
 
@@ -205,11 +209,15 @@ def render(content: Mapping[str, Any]) -> str:
         "Settings: " + ", ".join(f"{name} {value}" for name, value in content["settings"].items()) + ".",
         "",
     ]  # fmt: skip
-    rows = [(r["name"], _text(r["median"]), f"{_text(r['low'])} to {_text(r['high'])}", r["unit"]) for r in content["rows"]]
+    rows = [
+        (r["name"], _text(r["median"]), f"{_text(r['low'])} to {_text(r['high'])}", r["unit"])
+        for r in content["rows"]
+    ]
     lines += _table(("what", "median", "lowest to highest", "unit"), rows)
     if content["ratios"]:
         ratios = [
-            (r["of"], r["to"], _text(r["median"]), f"{_text(r['low'])} to {_text(r['high'])}") for r in content["ratios"]
+            (r["of"], r["to"], _text(r["median"]), f"{_text(r['low'])} to {_text(r['high'])}")
+            for r in content["ratios"]
         ]
         lines += ["", *_table(("ratio of", "to", "median", "lowest to highest"), ratios)]
     lines += ["", *(f"- {name}: {_text(value)}" for name, value in content["facts"].items())]

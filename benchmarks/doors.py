@@ -60,12 +60,16 @@ def identities(directory: Path) -> None:
 
 def identity(directory: Path, name: str) -> channel.Identity:
     """One end's key and certificate."""
-    return channel.Identity((directory / f"{name}.key").read_bytes(), (directory / f"{name}.pem").read_bytes())
+    return channel.Identity(
+        (directory / f"{name}.key").read_bytes(), (directory / f"{name}.pem").read_bytes()
+    )
 
 
 def connect(directory: Path, address: str) -> grpc.Channel:
     """A client's mutual TLS channel to a door."""
-    return channel.connect(address, (directory / "door.pem").read_bytes(), identity(directory, "client"), SERVER_NAME)
+    return channel.connect(
+        address, (directory / "door.pem").read_bytes(), identity(directory, "client"), SERVER_NAME
+    )
 
 
 def plain_stream(to: grpc.Channel, where: str, pieces: Iterable[bytes]) -> int:
@@ -120,10 +124,14 @@ def _enclave(directory: Path, key: bytes, owner: str) -> dict[str, str]:
 
 
 def _plain(directory: Path) -> dict[str, str]:
-    def to_memory(pieces: Iterator[enclave_pb2.UploadChunk], _: grpc.ServicerContext) -> enclave_pb2.UploadStatus:
+    def to_memory(
+        pieces: Iterator[enclave_pb2.UploadChunk], _: grpc.ServicerContext
+    ) -> enclave_pb2.UploadStatus:
         return enclave_pb2.UploadStatus(durable_bytes=sum(len(piece.data) for piece in pieces))
 
-    def to_file(pieces: Iterator[enclave_pb2.UploadChunk], _: grpc.ServicerContext) -> enclave_pb2.UploadStatus:
+    def to_file(
+        pieces: Iterator[enclave_pb2.UploadChunk], _: grpc.ServicerContext
+    ) -> enclave_pb2.UploadStatus:
         with (directory / "plain").open("wb") as file:
             return enclave_pb2.UploadStatus(durable_bytes=sum(file.write(piece.data) for piece in pieces))
 
@@ -155,7 +163,11 @@ _serving: list[grpc.Server] = []
 def main() -> None:
     """Listen and answer."""
     kind, directory, *given = sys.argv[1:]
-    listens = _enclave(Path(directory), bytes.fromhex(given[0]), given[1]) if kind == "enclave" else _plain(Path(directory))
+    listens = (
+        _enclave(Path(directory), bytes.fromhex(given[0]), given[1])
+        if kind == "enclave"
+        else _plain(Path(directory))
+    )
     print(json.dumps(listens), flush=True)
     peak = PeakMemory()
     for line in sys.stdin:

@@ -47,7 +47,9 @@ class SourceUnit:
         self.fingerprint = key_id(self.public)
         self._version = 0
 
-    def seal(self, read: Callable[[int], bytes], plain_bytes: int, into: Path) -> tuple[DatasetManifest, bytes]:
+    def seal(
+        self, read: Callable[[int], bytes], plain_bytes: int, into: Path
+    ) -> tuple[DatasetManifest, bytes]:
         """Seal to a file under a fresh key; returns the manifest and its signed envelope."""
         self._version += 1
         sealer = Sealer(os.urandom(32), dataset_context(self.fingerprint, "benchmark", self._version))
@@ -181,15 +183,31 @@ def measure(bench: Bench, result: Result, turns: int) -> None:
     measured = take_turns(cases, turns, between=bench.tidy)
     for name, seconds in (measured | {f"of which {name}": s for name, s in phases.items()}).items():
         result.rows.append(Row.of(name, "MB/s", [len(bench.data) / s / 1e6 for s in seconds]))
-    for other in (COPY, "gRPC, no TLS, to a file", "gRPC, mutual TLS, to memory", "gRPC, mutual TLS, to a file", SEAL):
+    for other in (
+        COPY,
+        "gRPC, no TLS, to a file",
+        "gRPC, mutual TLS, to memory",
+        "gRPC, mutual TLS, to a file",
+        SEAL,
+    ):
         result.ratios.append(Ratio.between(SUBMIT, other, measured))
 
 
 def long_stream(work: Path, door: Door, key: bytes, total: int, result: Result) -> None:
     """One submission of ``total`` bytes from a fresh client process; what both ends needed at most."""
     before = door.ask("reset")
-    command = [sys.executable, "-m", "benchmarks.submit", "--client", str(work), door.listens["door"], str(total)]
-    found = json.loads(subprocess.run(command, input=key.hex(), stdout=subprocess.PIPE, text=True, check=True).stdout)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.submit",
+        "--client",
+        str(work),
+        door.listens["door"],
+        str(total),
+    ]
+    found = json.loads(
+        subprocess.run(command, input=key.hex(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    )
     after = door.ask("usage")
     gigabytes = total / 1e9
     result.rows += [
@@ -197,7 +215,9 @@ def long_stream(work: Path, door: Door, key: bytes, total: int, result: Result) 
         Row.of("long stream, client's peak memory", "MiB", [found["peak_mib"]]),
         Row.of("long stream, enclave's peak memory", "MiB", [after["peak_mib"]]),
         Row.of("long stream, client's CPU", "s/GB", [found["cpu_seconds"] / gigabytes]),
-        Row.of("long stream, enclave's CPU", "s/GB", [(after["cpu_seconds"] - before["cpu_seconds"]) / gigabytes]),
+        Row.of(
+            "long stream, enclave's CPU", "s/GB", [(after["cpu_seconds"] - before["cpu_seconds"]) / gigabytes]
+        ),
     ]
     result.facts |= {
         "long stream, client before it began, MiB": found["before_mib"],
@@ -218,7 +238,11 @@ def client(work: Path, address: str, total: int) -> None:
     upload(link, envelope, manifest, work / "spool")
     ended = time.perf_counter()
     (work / "spool").unlink()
-    phases = {"seal": sealed - started, "stream": ended - sealed - link.commit_seconds, "keep": link.commit_seconds}
+    phases = {
+        "seal": sealed - started,
+        "stream": ended - sealed - link.commit_seconds,
+        "keep": link.commit_seconds,
+    }
     content = {
         "seconds": ended - started, "phases": {name: round(s, 1) for name, s in phases.items()},
         "peak_mib": peak.mib(), "before_mib": before, "cpu_seconds": time.process_time(),
@@ -237,7 +261,9 @@ def main() -> None:
     given = parser.parse_args()
     size, total = int(given.megabytes * 1e6), int(given.gigabytes * 1e9)
     with workspace(given.work) as work:
-        result = Result("submit", {"megabytes": given.megabytes, "gigabytes": given.gigabytes, "turns": given.turns})
+        result = Result(
+            "submit", {"megabytes": given.megabytes, "gigabytes": given.gigabytes, "turns": given.turns}
+        )
         identities(work)
         key = os.urandom(32)
         unit = SourceUnit(key)

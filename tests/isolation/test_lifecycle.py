@@ -153,10 +153,10 @@ def processes_with(word):
 
 
 def test_a_timeout_ends_the_whole_tree(sandbox):
-    limits = Limits(wall_seconds=1, output_bytes=1 * MIB)
+    limits = Limits(wall_seconds=2, output_bytes=1 * MIB)
     with sandbox.run("sleep_for_ever", limits) as result:
         assert (result.status, result.reason, result.output) == ("timed_out", "wall-clock", None)
-        assert 1000 <= result.wall_ms < 5000
+        assert 2000 <= result.wall_ms < 10_000
         assert result.log == b"sleeping\n"
     assert descendants(sandbox.launcher.pid) == set()
 
@@ -215,16 +215,15 @@ def test_tasks_run_at_the_same_time(own_sandbox):
     results = []
 
     def one():
-        results.append(sandbox.finding("leave_marker", name="x", seconds=1.0))
+        results.append(sandbox.finding("when", seconds=1.5))
 
     threads = [threading.Thread(target=one) for _ in range(3)]
-    started = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(results) == 3
-    assert time.monotonic() - started < 2.9, "one after the other would take three seconds"
+    assert max(start for start, _ in results) < min(end for _, end in results), "all three at one moment"
 
 
 def test_programs_are_an_allow_list(report, programs):

@@ -119,7 +119,8 @@ class Cast:
         """The same story so far; what happens to the copy does not happen here."""
         other = object.__new__(Cast)
         other.__dict__.update(self.__dict__)
-        other.view = MemoryView(self.view)
+        # Both go on in layers of their own over what is common.
+        self.view, other.view = MemoryView(self.view), MemoryView(self.view)
         other.statements = list(self.statements)
         other.blobs = dict(self.blobs)
         return other
@@ -179,8 +180,7 @@ class Cast:
 
     @property
     def job(self) -> JobRecord:
-        (found,) = [j for j in self.view.all(JobRecord)]
-        return found
+        return list(self.view.all(JobRecord))[-1]
 
     def dataset(self, unit: Actor) -> DatasetRecord:
         return next(d for d in self.view.all(DatasetRecord) if d.source_unit == unit.fingerprint)
@@ -244,7 +244,8 @@ class Cast:
             for c in self.view.all(ChallengeRecord)
             if c.enclave == unit.public("enclave") and not c.used
         }
-        return tuple(Challenge(source_unit=u, challenge=c) for u, c in newest.items())
+        given = tuple(Challenge(source_unit=u, challenge=c) for u, c in newest.items())
+        return given or (Challenge(source_unit=unit.fingerprint, challenge=digest("never given")),)
 
     def evidence(self) -> Evidence:
         return Evidence(

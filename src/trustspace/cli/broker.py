@@ -5,22 +5,34 @@ from __future__ import annotations
 import click
 
 from trustspace.cli.common import Cli, log_to_stderr, pass_cli, serve_until_stopped
+from trustspace.cli.help import Group
+from trustspace.cli.i18n import _
 
 
-@click.group("broker")
-def group() -> None:
-    """The source unit's broker."""
+@click.group("broker", cls=Group)
+def command() -> None:
+    """The source unit's broker: hands a data key to each run that a grant covers, and to nothing else."""
 
 
-@group.command("serve")
+@command.command("serve")
 @pass_cli
 def serve(cli: Cli) -> None:
-    """Run the broker."""
+    """Run the broker until it is told to stop (Ctrl-C or SIGTERM)."""
     from trustspace.client.broker import Broker
 
     log_to_stderr()
     home = cli.party()
-    address = home.space_address()
-    serve_until_stopped(Broker(home).serve, lambda: cli.ready(
-        {"listen": "", "party": home.party.name, "space": address},
-        f"The broker of {home.party.name} attends to the space at {address}."))  # fmt: skip
+    home.identity()  # enrolled, or say so now
+    home.key_name("broker")
+    name, space = home.party.name, home.space_address()
+    serve_until_stopped(
+        Broker(home).serve,
+        lambda: cli.ready(
+            {"listen": "", "party": name, "fingerprint": home.fingerprint, "space": space},
+            _(
+                "The broker of {party} watches for granted runs in the space at {space}.",
+                party=name,
+                space=space,
+            ),
+        ),
+    )

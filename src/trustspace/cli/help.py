@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import inspect
 import unicodedata
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import click
 
 from trustspace.cli.i18n import _, language, translate
 from trustspace.errors import InvalidInput
 
+F = TypeVar("F", bound=Callable[..., Any])
 _NOT_AT_LINE_START = "，。；：、！？）】》”’"
 
 
@@ -25,7 +26,11 @@ def wrap(text: str, width: int) -> list[str]:
     """Lines of at most ``width`` columns; breaks at spaces and between East Asian characters."""
     lines, line = [], ""
     for piece in _pieces(text):
-        if line and display_width(line) + display_width(piece.rstrip()) > width and piece[0] not in _NOT_AT_LINE_START:
+        if (
+            line
+            and display_width(line) + display_width(piece.rstrip()) > width
+            and piece[0] not in _NOT_AT_LINE_START
+        ):
             lines.append(line.rstrip())
             line = ""
         line += piece if line or piece.strip() else ""
@@ -53,7 +58,7 @@ class Formatter(click.HelpFormatter):
     """Wraps by what a terminal shows, not by the number of characters."""
 
     def write_text(self, text: str) -> None:
-        """Paragraphs, each wrapped; ``\\b`` on its own line keeps the lines of a paragraph."""
+        """Paragraphs, each wrapped; a backspace character on its own line keeps the lines of a paragraph."""
         indent = " " * self.current_indent
         for number, paragraph in enumerate(inspect.cleandoc(text).split("\n\n")):
             if number:
@@ -175,7 +180,9 @@ class Group(Command, click.Group):
             ctx.exit(0)
         return super().parse_args(ctx, args)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may be meant."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], list(self.commands), n=1)
@@ -187,7 +194,7 @@ class Group(Command, click.Group):
         return super().resolve_command(ctx, args)
 
 
-def option(*names: str, **settings: Any) -> Any:
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """``click.option`` with translated help."""
     return click.option(*names, cls=Option, **settings)
 
@@ -208,11 +215,15 @@ def usage_error(error: click.UsageError) -> InvalidInput:
             option=error.option_name[:64], suggestion=close, program=program,
         )  # fmt: skip
     if isinstance(error, click.MissingParameter):
-        return InvalidInput("{parameter} is missing.", fix=fix, parameter=_named(error.param), program=program)
+        return InvalidInput(
+            "{parameter} is missing.", fix=fix, parameter=_named(error.param), program=program
+        )
     if isinstance(error, click.BadParameter):
         return _bad_value(error.param, program)
     if isinstance(error, click.BadOptionUsage):
-        return InvalidInput("{parameter} needs a value.", fix=fix, parameter=error.option_name, program=program)
+        return InvalidInput(
+            "{parameter} needs a value.", fix=fix, parameter=error.option_name, program=program
+        )
     if error.ctx is not None and isinstance(error.ctx.command, click.Group):
         return InvalidInput("A command is missing.", fix=fix, program=program)
     return InvalidInput("There are more arguments than {program} takes.", fix=fix, program=program)
@@ -226,11 +237,16 @@ def _bad_value(parameter: click.Parameter | None, program: str) -> InvalidInput:
     if isinstance(kind, click.IntRange) and kind.min is not None and kind.max is not None:
         return InvalidInput("{field} must be from {low} to {high}.", field=name, low=kind.min, high=kind.max)
     return InvalidInput(
-        "The value of {parameter} cannot be used.", fix="See `{program} --help`.", parameter=name, program=program
+        "The value of {parameter} cannot be used.",
+        fix="See `{program} --help`.",
+        parameter=name,
+        program=program,
     )
 
 
 def _named(parameter: click.Parameter | None) -> str:
     if parameter is None:
         return "?"
-    return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else parameter.human_readable_name
+    return (
+        max(parameter.opts, key=len) if isinstance(parameter, click.Option) else parameter.human_readable_name
+    )

@@ -95,6 +95,11 @@ def _(template: str, **details: str | int) -> str:
     return fill(text, {name: clean(str(value)) for name, value in details.items()})
 
 
+def compose(template: str, **details: str | int) -> str:
+    """The same for a part of a text that is made harmless as a whole, where it is shown."""
+    return fill(translate(template), details)
+
+
 def explain(error: TrustspaceError) -> tuple[str, str]:
     """What is wrong and what to do about it ("" if nothing is known), in the language spoken now."""
     problems: Sequence[TrustspaceError] = getattr(error, "problems", ())

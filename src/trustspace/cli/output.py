@@ -24,7 +24,7 @@ _PLAIN_WIDTH = 120
 _YES = frozenset({"y", "yes", "是", "好", "同意"})
 
 
-class Declined(Exception):  # noqa: N818 - a person's answer is no error
+class Declined(Exception):
     """The person who was asked said no."""
 
 
@@ -128,7 +128,9 @@ class Output:
         if yes:
             return
         if self.as_json:
-            raise InvalidInput("With --json nobody can be asked.", fix="Look at it without --json, then add --yes.")
+            raise InvalidInput(
+                "With --json nobody can be asked.", fix="Look at it without --json, then add --yes."
+            )
         print(f"{question} [y/N] ", end="", flush=True)
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):
@@ -136,9 +138,14 @@ class Output:
         if answer.strip().lower() not in _YES:
             raise Declined
 
+    @property
+    def asks(self) -> bool:
+        """Whether a person sits at a terminal who can be asked."""
+        return not self.as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
     def wants(self, question: str) -> bool:
         """Ask something that changes nothing; no, where nobody sits at a terminal."""
-        if self.as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not self.asks:
             return False
         with contextlib.suppress(Declined):
             self.ask(question, yes=False)

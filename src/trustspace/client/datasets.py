@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,13 +168,17 @@ def write_sealed(
     Raises OSError.
     """
     sealed, hashed = 0, hashlib.sha256()
-    with file.open("wb") as target:
+    # Hashing takes longer than sealing and writing together: one chunk is hashed while the next is sealed.
+    with file.open("wb") as target, ThreadPoolExecutor(1, "hash") as other:
         os.chmod(target.fileno(), 0o600)
+        hashing = other.submit(hashed.update, b"")
         for chunk in iter_sealed(sealer, read):
+            hashing.result()
+            hashing = other.submit(hashed.update, chunk)
             target.write(chunk)
-            hashed.update(chunk)
             sealed += len(chunk)
             progress()
+        hashing.result()
         target.flush()
         os.fsync(target.fileno())
     return sealed, hashed.hexdigest()

@@ -21,8 +21,8 @@ from trustspace.domain.bodies import (
 )  # fmt: skip
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.errors import InvalidInput, NotFound, PolicyRefused, VerificationFailed
-from trustspace.jobs.bundle import build_bundle, parse_bundle, require_entry
-from trustspace.jobs.spec import JobFile, Parameters, load_job_file
+from trustspace.jobs.bundle import parse_bundle
+from trustspace.jobs.spec import Parameters, load_job_file, read_code
 from trustspace.transport.session import Dossier
 
 MAX_CODE_BYTES = 1 << 20
@@ -32,7 +32,7 @@ GRANT_DAYS = 30
 def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     """Submit a job file (and the code beside it); returns the job's digest."""
     file = load_job_file(path)
-    code = _code(file, path)
+    code = read_code(file, path)
     parameters = file.parameters()
     uses, datasets = [], []
     for asked in parameters.datasets:
@@ -73,16 +73,6 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     if code:
         home.session.link.put_blob(code, sha256_hex(code), len(code))
     return home.submit(body, "act").digest
-
-
-def _code(file: JobFile, path: Path) -> bytes:
-    if file.code is None:
-        return b""
-    bundle = build_bundle(path.parent / file.code.path)
-    entry = file.parameters().entry
-    if entry is not None:
-        require_entry(parse_bundle(bundle), *entry)
-    return bundle
 
 
 def _check_columns(record: DatasetRecord, columns: tuple[str, ...]) -> None:
@@ -182,9 +172,26 @@ def grant(
         PolicyRefused: this source unit refused the job before, or its own policy refuses it.
 
     """
-    if home.remembered("refused", digest):
+    body = draft_grant(
+        home, request(home, digest), reviewers=reviewers, threshold=threshold, runs=runs, days=days,
+        sandbox_tier=sandbox_tier,
+    )  # fmt: skip
+    return home.submit(body, "grant").digest
+
+
+def draft_grant(
+    home: PartyHome,
+    asked: Request,
+    *,
+    reviewers: tuple[str, ...] = (),
+    threshold: int = 1,
+    runs: int = 1,
+    days: int = GRANT_DAYS,
+    sandbox_tier: str = "any",
+) -> Grant:
+    """What :func:`grant` would sign, for a person to look at first; errors as that has them."""
+    if home.remembered("refused", asked.job.statement):
         raise PolicyRefused("This source unit has refused the job.", fix="Ask the developer for a new one.")
-    asked = request(home, digest)
     if not asked.datasets:
         raise PolicyRefused("The job asks for no dataset of this source unit.")
     policies: list[Policy] = [record.body.policy for record in asked.datasets]
@@ -194,8 +201,8 @@ def grant(
     if asked.job.body.evidence_kind != "software":
         raise PolicyRefused("The job demands {kind} evidence, which this enclave cannot give.",
                             kind=asked.job.body.evidence_kind)  # fmt: skip
-    body = Grant(
-        job=digest,
+    return Grant(
+        job=asked.job.statement,
         datasets=tuple(record.statement for record in asked.datasets),
         enclave=asked.datasets[0].body.enclave,
         reviewers=named,
@@ -205,7 +212,6 @@ def grant(
         runs=runs,
         expires=min(asked.job.body.expires, home.session.now() + days * 86400),
     )
-    return home.submit(body, "grant").digest
 
 
 def _stronger(mine: str, theirs: str) -> str:

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -68,7 +69,7 @@ class Envelope:
             }
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of ``to_bytes()``: the statement's name."""
         return sha256_hex(self.to_bytes())

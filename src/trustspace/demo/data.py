@@ -91,8 +91,8 @@ def load(hospitals: int, language: Language) -> Cohort:
         patients = draw.permutation(np.flatnonzero(malignant == finding))
         kept = round(len(patients) * BUYER_PERCENT / 100)
         buyers += patients[:kept].tolist()
-        for part, share in zip(parts, np.array_split(patients[kept:], hospitals), strict=True):
-            part += share.tolist()
+        for number, share in enumerate(np.array_split(patients[kept:], hospitals)):
+            parts[number] += share.tolist()
 
     def rows(chosen: list[int]) -> Rows:
         index = draw.permutation(np.array(chosen))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from trustspace.errors import BY_CODE, CATALOGUE, TrustspaceError, Unavailable
 
@@ -25,9 +25,8 @@ _NOT_HANDED_ON = ("TRUSTSPACE_HOME", "TRUSTSPACE_PASSPHRASE")
 class Child:
     """One running ``trustspace … serve``."""
 
-    def __init__(self, name: str, home: Path, log: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, name: str, log: Path, process: subprocess.Popen[bytes]) -> None:
         self.name = name
-        self.home = home
         self.log = log
         self._process = process
         self._said = b""
@@ -49,7 +48,9 @@ class Child:
         assert self._process.stdout is not None
         deadline = time.monotonic() + seconds
         while b"\n" not in self._said:
-            readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            readable, _, _ = select.select(
+                [self._process.stdout], [], [], max(0.0, deadline - time.monotonic())
+            )
             if not readable:
                 raise Unavailable("The {name} did not get ready in time.", fix="See {log}.", name=self.name,
                                   log=str(self.log))  # fmt: skip
@@ -65,11 +66,17 @@ class Child:
         words = self.last_words()
         code = next((code for code, meaning in CATALOGUE.items() if meaning.exit_code == status), None)
         kind = BY_CODE.get(code, TrustspaceError) if code else TrustspaceError
-        return kind("The {name} could not start: {words}", name=self.name, words=words or f"exit status {status}")
+        return kind(
+            "The {name} could not start: {words}", name=self.name, words=words or f"exit status {status}"
+        )
 
     def last_words(self) -> str:
         """The error that it left in its log: the message of a JSON error, or the last lines."""
-        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [
+            line
+            for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.strip()
+        ]
         for line in reversed(lines):
             try:
                 said = json.loads(line)
@@ -89,11 +96,19 @@ class Child:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def stop(self) -> int:
-        """Ask it to end, and end it if it does not; returns its exit status."""
+    def ask_to_stop(self) -> None:
+        """Ask it to end, without waiting."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def stop(self) -> int:
+        """Wait for its end after asking, and end it if it does not; returns its exit status."""
+        self.ask_to_stop()
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -112,7 +127,7 @@ class Processes:
         self._children: list[Child] = []
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +144,7 @@ class Processes:
                 # Ctrl-C is for the play; it then ends its children in order.
                 start_new_session=True,
             )  # fmt: skip
-        child = Child(name, home, log, process)
+        child = Child(name, log, process)
         self._children.append(child)
         return child
 
@@ -139,7 +154,13 @@ class Processes:
         return tuple(self._children)
 
     def stop_all(self) -> None:
-        """End every child, the last started first."""
-        while self._children:
-            self._children[-1].stop()
-            self._children.pop()
+        """End every child; if that is interrupted, at once."""
+        try:
+            for child in reversed(self._children):
+                child.ask_to_stop()
+            for child in self._children:
+                child.stop()
+            self._children.clear()
+        finally:
+            for child in self._children:
+                child.kill()

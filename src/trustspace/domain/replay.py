@@ -13,7 +13,7 @@ from trustspace.domain.records import AnyRecord, JobRecord, PartyRecord, Record
 from trustspace.domain.rules import apply
 from trustspace.domain.statements import Statement
 from trustspace.domain.trust import TrustFile
-from trustspace.errors import NotFound
+from trustspace.errors import NotFound, VerificationFailed
 
 
 class MemoryView:
@@ -57,13 +57,15 @@ def replay(statements: Iterable[Statement], trust: TrustFile) -> MemoryView:
     """Fold statements, oldest first, each judged at the time its signer gave.
 
     Raises:
-        VerificationFailed: an author is not pinned, or a signature does not hold.
+        VerificationFailed: an author is not pinned, a statement names another ledger, or a signature does not hold.
         TrustspaceError: a statement could not have stood.
 
     """
     view = MemoryView()
     for statement in statements:
         trust.require(statement.by)
+        if statement.log.origin != trust.space.origin:
+            raise VerificationFailed("A statement was made for another ledger than the one that is trusted.")
         view.install(apply(view, statement, statement.issued))
     return view
 

@@ -323,11 +323,12 @@ def _key_release(view: View, statement: Statement, now: int, key: str) -> Change
         raise PolicyRefused("The grant has expired.")
     if body.dataset in offer.released:
         raise AlreadyExists("This dataset's key was released to this run already.")
-    expected = grant.runs_used if offer.released else grant.runs_used + 1
-    if body.run_number != expected or expected > grant.body.runs:
+    # A broker counts before it releases: a number that a crash cost it is never used, and blocks nothing.
+    right = body.run_number == grant.runs_used if offer.released else body.run_number > grant.runs_used
+    if not right or body.run_number > grant.body.runs:
         raise PolicyRefused("The grant's runs are used up or miscounted.")
     offer = offer.model_copy(update={"released": {**offer.released, body.dataset: statement.digest}})
-    grant = grant.model_copy(update={"runs_used": expected})
+    grant = grant.model_copy(update={"runs_used": body.run_number})
     job = _advance(job, "key-release", statement)
     if _all_released(view, job, offer):
         job = _advance(job, "*all-released", None)

@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,24 +80,28 @@ class DatasetStore:
         with self._one_writer(upload):
             part = self._uploads / f"{upload}.part"
             try:
-                with part.open("ab") as file:
+                # The disk works while the next bytes arrive; nothing is acknowledged before it is durable.
+                with part.open("ab") as file, ThreadPoolExecutor(1, "durable") as disk:
                     os.chmod(file.fileno(), 0o600)
                     size = file.tell()
                     if offset != size:
                         raise InvalidTransition(
                             "The upload continues at byte {size}.", fix="Resume from there.", size=size
                         )
-                    durable = size
+                    asked, flushing = size, disk.submit(os.fsync, file.fileno())
                     for piece in pieces:
                         size += len(piece)
                         if size > manifest.sealed_bytes:
                             raise VerificationFailed("The upload is longer than its manifest says.")
                         file.write(piece)
-                        if size - durable >= DURABLE_EVERY_BYTES:
-                            _flush(file)
-                            durable = size
-                            yield Progress(upload, durable, complete=False)
-                    _flush(file)
+                        if size - asked >= DURABLE_EVERY_BYTES:
+                            flushing.result()
+                            yield Progress(upload, asked, complete=False)
+                            file.flush()
+                            asked, flushing = size, disk.submit(os.fsync, file.fileno())
+                    flushing.result()
+                    file.flush()
+                    os.fsync(file.fileno())
                 fsync_dir(self._uploads)
                 yield Progress(upload, size, complete=False)
             except OSError as error:
@@ -222,11 +227,6 @@ def _signed_manifest(envelope: bytes, keys: Iterable[bytes]) -> DatasetManifest:
             raise VerificationFailed("The signed manifest is not in canonical form.")
         return manifest
     raise VerificationFailed("The manifest is not signed by this enclave's source unit.")
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _verify(part: Path, manifest: DatasetManifest) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from trustspace.sandbox.config import SandboxConfig
 from trustspace.sandbox.launcher import Launcher
-from trustspace.sandbox.runtime import measure_package
 
 if TYPE_CHECKING:
     from trustspace.enclave.service import EnclaveService
@@ -51,7 +50,7 @@ class EnclaveServer:
         store.sweep()
         evidence = Evidence(
             kind="software",
-            measurement=measure_package(),
+            measurement=self.launcher.measurement,
             sandbox_tier=self.launcher.tier,
             platform=f"{platform.system()} {platform.machine()} Python {platform.python_version()}",
             custody=adoption.custody,

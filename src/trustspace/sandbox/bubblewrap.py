@@ -1,6 +1,6 @@
 """The command line that makes one sandbox (bwrap(1)); it travels through a descriptor, not in argv.
 
-What is mounted is the runtime, the package's copy, the host's shared C libraries, four harmless devices
+What is mounted is the runtime, the package's copy, the host's shared C libraries, three harmless devices
 and two sized scratch directories, below a read-only root. There is no /proc: a job that cannot see
 processes cannot read their environment. The CPU facts that libraries choose their code paths by are copies.
 """

@@ -209,7 +209,7 @@ def _bwrap_version() -> str:
 
 def _libseccomp() -> bool:
     try:
-        seccomp.compile_filter(allow_memfd=False)
+        seccomp.compile_filter(memory_counted=False)
     except TrustspaceError:
         return False
     return True
@@ -228,7 +228,7 @@ def _trial(config: SandboxConfig) -> str | None:
             return str(error)
         null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         stack.callback(os.close, null)
-        rules = memory.sealed("filter", seccomp.compile_filter(allow_memfd=False))
+        rules = memory.sealed("filter", seccomp.compile_filter(memory_counted=False))
         stack.callback(os.close, rules)
         options = bubblewrap.options(made, seccomp=rules, status=null, copies={})
         arguments = memory.sealed("arguments", "\0".join(options).encode() + b"\0")

@@ -112,49 +112,35 @@ class Launcher:
         app = ensure_app(runtime, config.app_directory)
         bwrap = shutil.which("bwrap")
         assert bwrap is not None
-        base = cgroup.prepare(identity.uid, identity.gid) if config.cgroups else None
-        made = bubblewrap.plan(config, runtime, app)
         landlock = config.landlock and report.facts.landlock_abi > 0
-        orders = {
-            "plan": {
-                "runtime": {**asdict(runtime), "path": str(runtime.path)},
-                "app": str(app),
-                "test_programs": str(made.test_programs) if made.test_programs else None,
-                "tmp_bytes": made.tmp_bytes,
-                "shm_bytes": made.shm_bytes,
-                "threads": made.threads,
-            },
-            "bwrap": bwrap,
-            "landlock": landlock,
-            "cgroup": base.to_message() if base else None,
-        }
-        program = memory.sealed("filter", seccomp.compile_filter(allow_memfd=base is not None))
-        try:
+        base = cgroup.prepare(identity.uid, identity.gid) if config.cgroups else None
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as done:
+            if base is not None:
+                undo.callback(cgroup.remove, base)
+            program = memory.sealed("filter", seccomp.compile_filter(memory_counted=base is not None))
+            done.callback(os.close, program)
             process, control = _spawn(runtime, app, identity.drop())
             launcher = cls(process, control, config.concurrent, base)
-            try:
-                if base is not None:
-                    cgroup.enter_launcher(base, process.pid)
-                launcher._introduce(orders, program)
-                launcher.tier = TIER_FULL if landlock else TIER_WITHOUT_LANDLOCK
-                launcher.measurement = app.name
-                launcher.details = {
-                    "user": "dedicated" if identity.dedicated else "same",
-                    "memory": f"cgroup v{base.version}" if base else "limits of each process",
-                    "landlock": str(report.facts.landlock_abi) if landlock else "none",
-                    "bubblewrap": report.facts.bwrap_version,
-                    "kernel": report.facts.kernel,
-                    "python": runtime.python_version,
-                    "runtime_lock": runtime.lock_sha256,
-                    "swap": "on" if report.facts.swap else "off",
-                    "programs": "test" if config.test_programs else "platform",
-                }
-                launcher._self_check(landlock=landlock, demanded=config.minimum_tier)
-            except BaseException:
-                launcher.close()
-                raise
-        finally:
-            os.close(program)
+            undo.callback(launcher.close)
+            if base is not None:
+                cgroup.enter_launcher(base, process.pid)
+            made = bubblewrap.plan(config, runtime, app)
+            launcher._introduce(_orders(made, bwrap, base, landlock=landlock), program)
+            launcher.tier = TIER_FULL if landlock else TIER_WITHOUT_LANDLOCK
+            launcher.measurement = app.name
+            launcher.details = {
+                "user": "dedicated" if identity.dedicated else "same",
+                "memory": f"cgroup v{base.version}" if base else "limits of each process",
+                "landlock": str(report.facts.landlock_abi) if landlock else "none",
+                "bubblewrap": report.facts.bwrap_version,
+                "kernel": report.facts.kernel,
+                "python": runtime.python_version,
+                "runtime_lock": runtime.lock_sha256,
+                "swap": "on" if report.facts.swap else "off",
+                "programs": "test" if config.test_programs else "platform",
+            }
+            launcher._self_check(landlock=landlock, demanded=config.minimum_tier)
+            undo.pop_all()
         return launcher
 
     def _introduce(self, orders: dict[str, Any], program: int) -> None:
@@ -318,6 +304,23 @@ class Launcher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _orders(made: bubblewrap.Plan, bwrap: str, base: cgroup.Base | None, *, landlock: bool) -> dict[str, Any]:
+    """What the launcher is told once: everything about its sandboxes, nothing about data."""
+    return {
+        "plan": {
+            "runtime": {**asdict(made.runtime), "path": str(made.runtime.path)},
+            "app": str(made.app),
+            "test_programs": str(made.test_programs) if made.test_programs else None,
+            "tmp_bytes": made.tmp_bytes,
+            "shm_bytes": made.shm_bytes,
+            "threads": made.threads,
+        },
+        "bwrap": bwrap,
+        "landlock": landlock,
+        "cgroup": base.to_message() if base else None,
+    }
 
 
 def _spawn(

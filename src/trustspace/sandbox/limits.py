@@ -6,21 +6,20 @@ import resource
 
 from trustspace.sandbox.config import MIB, Limits
 
-# What the interpreter, its libraries' mappings and thread stacks may add to a job's own memory.
-ADDRESS_SPACE_OVERHEAD = 4096 * MIB
 STACK_BYTES = 8 * MIB
 OPEN_FILES = 256
 
 Pair = tuple[int, int]
 
 
-def limits_for(limits: Limits, *, scratch_bytes: int, input_bytes: int, counted: bool) -> dict[int, Pair]:
+def limits_for(limits: Limits, *, scratch_bytes: int, counted: bool) -> dict[int, Pair]:
     """The limits to set before the sandbox is made, by RLIMIT number.
 
-    ``counted`` says that a cgroup counts memory; otherwise data and address space are limited for each
-    process. RLIMIT_CORE is 1, not 0: with a pipe as core pattern the kernel ignores 0, and gives up at 1
-    (core(5), fs/coredump.c). RLIMIT_NPROC is not here: before the user namespace exists it would count
-    every process of this user on the host (see ``inside``).
+    ``counted`` says that a cgroup counts memory; otherwise private memory is limited for each process
+    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). RLIMIT_CORE is 1,
+    not 0: with a pipe as core pattern the kernel ignores 0, and gives up at 1 (core(5), fs/coredump.c).
+    RLIMIT_NPROC is not here: before the user namespace exists it would count every process of this user on
+    the host (see ``inside``).
     """
     wanted: dict[int, Pair] = {
         resource.RLIMIT_CORE: (1, 1),
@@ -35,7 +34,6 @@ def limits_for(limits: Limits, *, scratch_bytes: int, input_bytes: int, counted:
     }
     if not counted:
         wanted[resource.RLIMIT_DATA] = _same(limits.memory_bytes)
-        wanted[resource.RLIMIT_AS] = _same(limits.memory_bytes + input_bytes + ADDRESS_SPACE_OVERHEAD)
     return wanted
 
 

@@ -29,7 +29,7 @@ WAITING: Final = (
     "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "futex", "pause", "restart_syscall",
     "nanosleep", "clock_nanosleep", "sched_yield",
 )  # fmt: skip
-MEMORY: Final = ("brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "msync", "membarrier")
+MEMORY: Final = ("brk", "munmap", "mremap", "mprotect", "madvise", "msync", "membarrier")
 PROCESSES: Final = (
     "fork", "vfork", "execve", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "gettid", "getpgrp",
     "getpgid", "getsid", "setsid", "setpgid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid",
@@ -80,14 +80,16 @@ _FCNTLS: Final = (0, 1, 2, 3, 4, 1030, 1034)
 _PRCTLS: Final = (1, 3, 15, 16, 21, 23, 38, 39, 0x53564D41)
 _AF_UNIX: Final = 1
 _RLIMIT_NPROC: Final = 6
+_MAP_SHARED: Final = 0x01
+_MAP_ANONYMOUS: Final = 0x20
 
 
 @functools.lru_cache(maxsize=2)
-def compile_filter(*, allow_memfd: bool) -> bytes:
+def compile_filter(*, memory_counted: bool) -> bytes:
     """The filter as an array of ``struct sock_filter`` for this machine's architecture.
 
-    ``allow_memfd``: memory files count against nothing but a memory cgroup, so a job may make its own only
-    where there is one. Raises CannotIsolate when libseccomp is missing.
+    ``memory_counted``: memory files and memory shared without a file count against nothing but a memory
+    cgroup, so a job may have them only where there is one. Raises CannotIsolate when libseccomp is missing.
     """
     try:
         import pyseccomp
@@ -98,9 +100,12 @@ def compile_filter(*, allow_memfd: bool) -> bytes:
         ) from None
     rules = _Rules(pyseccomp)
     rules.allow(ALLOWED)
-    if allow_memfd:
-        rules.allow(("memfd_create",))
     arg = pyseccomp.Arg
+    if memory_counted:
+        rules.allow(("memfd_create", "mmap"))
+    else:
+        for flag in (_MAP_SHARED, _MAP_ANONYMOUS):
+            rules.when("mmap", arg(3, pyseccomp.MASKED_EQ, flag, 0))
     rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN, 0))
     # Reading limits, and lowering the number of processes, which the worker does once for itself.
     rules.when("prlimit64", arg(2, pyseccomp.EQ, 0))

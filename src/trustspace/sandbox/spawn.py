@@ -75,7 +75,6 @@ class Maker:
             output = keep(memory.create("output", allowed.output_bytes), undo)
             memory.forbid_growth(output)
             inputs = [keep(memory.reopen(descriptor), mine) for descriptor in descriptors]
-            input_bytes = sum(os.fstat(descriptor).st_size for descriptor in inputs)
             ours, theirs = protocol.pair()
             undo.callback(ours.close)
             mine.callback(theirs.close)
@@ -97,7 +96,6 @@ class Maker:
             wanted = limits.limits_for(
                 allowed,
                 scratch_bytes=self._plan.tmp_bytes + self._plan.shm_bytes,
-                input_bytes=input_bytes,
                 counted=group is not None,
             )
             parent = os.getpid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class Result:
         if self.output is not None:
             os.close(self.output)
             self.output = None
+
+    def __del__(self) -> None:
+        # An output can be large: it goes back even when nobody closed it.
+        with contextlib.suppress(AttributeError, OSError):
+            self.close()
 
     def __enter__(self) -> Self:
         return self

@@ -181,9 +181,10 @@ class Ledger:
         layer = MemoryView(self.view)
         accepted: list[tuple[StoredEntry, Future[int]]] = []
         repeated: list[tuple[str, Future[int]]] = []
+        appended: set[str] = set()
         now, size = int(self._clock()), self._standing.size
         for statement, future in batch:
-            if self.store.find([statement.digest]) or any(e.digest == statement.digest for e, _ in accepted):
+            if statement.digest in appended or self.store.find([statement.digest]):
                 repeated.append((statement.digest, future))
                 continue
             try:
@@ -198,6 +199,7 @@ class Ledger:
                 statement.envelope.to_bytes(),
             )  # fmt: skip
             accepted.append((entry, future))
+            appended.add(statement.digest)
         if accepted:
             self._commit([entry for entry, _ in accepted], layer)
         for entry, future in accepted:

@@ -22,12 +22,15 @@ from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.domain.replay import MemoryView, replay, replayed_job, replayed_party
 from trustspace.domain.statements import LogReference, Statement, make, parse
 from trustspace.domain.trust import TrustFile
-from trustspace.errors import LogCorrupted, NotFound, VerificationFailed
+from trustspace.errors import LogCorrupted, NotFound, Unavailable, VerificationFailed
 from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.ledger.cosign import WitnessState, advance
 from trustspace.ledger.merkle import leaf_hash, verify_inclusion
 from trustspace.storage.files import write_atomic
 from trustspace.transport.links import Entry, Proof, SpaceLink, Subject
+
+# How often a ledger may grow between two questions before they are given up.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -142,14 +145,8 @@ class Session:
             checkpoint = open_checkpoint(
                 proof.checkpoint, trust.space.ledger_key, trust.witnesses, trust.witness_quorum
             )
-            # It may be older than what was accepted before; the newest one must continue both.
-            note, consistency = self.link.checkpoint(checkpoint.size)
-            newest = open_checkpoint(note, trust.space.ledger_key)
             cosigned = WitnessState(checkpoint.size, checkpoint.root, checkpoint.origin)
-            advance(cosigned, checkpoint.size, newest, consistency)
-            self._sync(state)
-            if newest.size > int(state["size"]):
-                raise LogCorrupted("The space shows a shorter ledger than it showed before.")
+            self._continues(state, cosigned)
             statements = _proven(proof, _reference(cosigned))
             view = replay(statements, trust)
             _check_sequences(state, statements)
@@ -172,6 +169,18 @@ class Session:
         """A pinned party's newest description, proven."""
         self.trust.require(fingerprint)
         return self.dossier(Subject("party", fingerprint)).party(fingerprint)
+
+    def _continues(self, state: dict[str, Any], older: WitnessState) -> None:
+        """Check that one ledger continues both ``older`` and what was accepted before."""
+        for _ in range(_ATTEMPTS):
+            note, consistency = self.link.checkpoint(older.size)
+            shown = advance(older, older.size, open_checkpoint(note, self.trust.space.ledger_key), consistency)
+            accepted = self._sync(state)
+            if _reference(shown) == accepted:
+                return
+            if shown.size >= accepted.size:
+                raise LogCorrupted("The space shows two ledgers: the one that its witnesses saw is another.")
+        raise Unavailable("The ledger grows too fast to be compared with what its witnesses saw.", fix="Try again.")
 
     def _sync(self, state: dict[str, Any]) -> LogReference:
         known = _accepted(state)

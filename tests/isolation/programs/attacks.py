@@ -212,7 +212,8 @@ def raise_limits(inputs, emit):
 
 
 def _machine_code(code):
-    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=everything)
     page.write(code)
     return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page))), page
 
@@ -273,7 +274,7 @@ def start_threads(inputs, emit):
 
 
 def take_memory(inputs, emit):
-    """Touch that many MiB of plain, shared or file memory; say how many were got."""
+    """Touch that many MiB of one kind of memory; say how many were got."""
     wanted = parameters(inputs)
     got, kept = 0, []
     try:
@@ -284,6 +285,12 @@ def take_memory(inputs, emit):
                     kept.append(os.memfd_create("bomb"))
                 os.write(kept[-1], b"\1" * (1 << 20))
                 got += 1
+        elif wanted["kind"] == "zero":
+            with open("/dev/zero", "r+b") as zero:
+                while got < wanted["mib"]:
+                    kept.append(mmap.mmap(zero.fileno(), 1 << 20, flags=mmap.MAP_SHARED))
+                    kept[-1].write(b"\1" * (1 << 20))
+                    got += 1
         else:
             flags = mmap.MAP_SHARED if wanted["kind"] == "shared" else mmap.MAP_PRIVATE
             while got < wanted["mib"]:
@@ -402,6 +409,13 @@ def end_badly(inputs, emit):
 def chatter(inputs, emit):
     for _ in range(parameters(inputs)["kib"]):
         sys.stdout.write("x" * 1023 + "\n")
+
+
+def when(inputs, emit):
+    """When it ran, on the clock that all processes of the host share."""
+    started = time.monotonic()
+    time.sleep(parameters(inputs)["seconds"])
+    say(emit, [started, time.monotonic()])
 
 
 def leave_marker(inputs, emit):

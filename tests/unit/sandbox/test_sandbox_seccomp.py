@@ -55,7 +55,7 @@ def run(program, number, arguments=(), architecture=X86_64):
 
 @pytest.fixture(scope="module")
 def program():
-    return seccomp.compile_filter(allow_memfd=False)
+    return seccomp.compile_filter(memory_counted=False)
 
 
 def refused(code):
@@ -159,6 +159,13 @@ def test_x32_kills(program, number):
     assert run(program, 0x40000000 | number) == KILL_PROCESS
 
 
-def test_memory_files_only_where_they_are_counted():
-    assert run(seccomp.compile_filter(allow_memfd=True), NUMBERS["memfd_create"]) == ALLOW
-    assert run(seccomp.compile_filter(allow_memfd=False), NUMBERS["memfd_create"]) == refused(errno.EPERM)
+def test_memory_that_limits_do_not_see_only_where_a_cgroup_does(program):
+    shared, shared_validate, private, anonymous = 0x01, 0x03, 0x02, 0x20
+    counted = seccomp.compile_filter(memory_counted=True)
+    assert run(counted, NUMBERS["memfd_create"]) == ALLOW
+    assert run(program, NUMBERS["memfd_create"]) == refused(errno.EPERM)
+    for flags in (shared | anonymous, shared_validate | anonymous, shared | anonymous | 0x40000):
+        assert run(counted, NUMBERS["mmap"], (0, 4096, 3, flags)) == ALLOW
+        assert run(program, NUMBERS["mmap"], (0, 4096, 3, flags)) == refused(errno.EPERM)
+    for flags in (shared, private, private | anonymous, private | anonymous | 0x20000):
+        assert run(program, NUMBERS["mmap"], (0, 4096, 3, flags)) == ALLOW

@@ -1,0 +1,280 @@
+"""A space in this process, its parties with real homes, and as many jobs in review as a benchmark asks for.
+
+Statements are built directly, with the bodies, seals and signatures that the parties' software would make; they
+enter through the space's own ledger writer. Only the network and the sandbox are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trustspace.client.home import PartyHome
+from trustspace.crypto.canonical import sha256_hex
+from trustspace.domain.bodies import (
+    Body, Challenge, Countersignature, Dataset, DatasetUse, Evidence, Grant, Job, KeyRelease, Output, PartyKey, Policy,
+    Reviewer, RunNonce, RunOffer,
+)  # fmt: skip
+from trustspace.domain.statements import LogReference, Statement, make
+from trustspace.domain.trust import TrustFile
+from trustspace.enclave.packing import Content, Run, pack_artifact, pack_evidence
+from trustspace.evidence.facts import DigestPair, PartMetrics, RunFacts
+from trustspace.evidence.report import build_report
+from trustspace.jobs.artifacts import encode_json
+from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.registry import expected_tensors
+from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
+from trustspace.jobs.spec import parse_job_file
+from trustspace.jobs.tensors import write_tensors
+from trustspace.ledger.checkpoint import open_checkpoint
+from trustspace.ledger.merkle import EMPTY_ROOT
+from trustspace.space.home import SpaceHome, initialise
+from trustspace.space.service import Space
+from trustspace.transport.links import Entry, Proof, Receipt, SpaceLink, Subject
+from trustspace.transport.session import Session
+from trustspace.transport.tls import Caller
+
+DAY = 86400
+TIER = "namespaces+landlock+seccomp"
+REVIEWER = "Dr Example"
+_JOB_FILE = """
+[job]
+title = "Malignancy from cell measurements"
+purpose = "A benchmark."
+kind = "train"
+[parties]
+buyer = "Buyer"
+[[datasets]]
+id = "cytology"
+version = 1
+columns = ["radius", "texture", "perimeter"]
+[train]
+model = "logistic_regression"
+target = "diagnosis"
+positive = "M"
+epochs = 30
+"""
+
+
+class DirectLink(SpaceLink):
+    """A party's link to a space in the same process: the use cases, without gRPC between."""
+
+    def __init__(self, space: Space, caller: Caller) -> None:
+        self._space = space
+        self._caller = caller
+
+    def submit(self, envelope: bytes, known_size: int = 0) -> Receipt:
+        return self._space.submit(self._caller, envelope, known_size)
+
+    def read(self, after: int, limit: int, wait_seconds: float) -> tuple[list[Entry], int]:
+        return self._space.read(self._caller, after, limit, wait_seconds)
+
+    def prove(self, what: Subject, known_size: int = 0) -> Proof:
+        return self._space.prove(self._caller, what, known_size)
+
+    def checkpoint(self, known_size: int) -> tuple[str, tuple[bytes, ...]]:
+        return self._space.checkpoint(self._caller, known_size)
+
+    def leaves(self, start: int, size: int) -> Iterator[bytes]:
+        for batch in self._space.leaves(self._caller, start, size):
+            yield from batch
+
+    def view(self, kind: str, key: str = "") -> Any:
+        return self._space.view(self._caller, kind, key)
+
+    def get_blob(self, digest: str, max_bytes: int, write: Callable[[bytes], object]) -> int:
+        return sum(len(piece) for piece in self._space.get_blob(self._caller, digest) if (write(piece), True))
+
+
+class Cast:
+    """The operator's space, a source unit with one reviewer and an enclave, a developer and a buyer."""
+
+    def __init__(self, work: Path) -> None:
+        initialise(work / "space", "Space", "127.0.0.1:0", "127.0.0.1:0", ())
+        self._home = SpaceHome(work / "space")
+        self._blobs = work / "space/blobs"
+        self.space, self.ledger = self._home.open()
+        self.unit = PartyHome.create(work / "unit", "Unit", ("source-unit",), reviewers=(REVIEWER,))
+        self.developer = PartyHome.create(work / "developer", "Developer", ("developer",))
+        self.buyer = PartyHome.create(work / "buyer", "Buyer", ("buyer",))
+        self._enclave = self.unit.keys.create_signing_key("enclave").hex()
+        self._names = {
+            (home.fingerprint, use): home.key_name(use)
+            for home, uses in (
+                (self.unit, ("act", "grant", "broker", "review")), (self.developer, ("act",)), (self.buyer, ("act",))
+            )
+            for use in uses
+        }  # fmt: skip
+        self._enrol()
+        self._dataset = self._describe()
+        self._parameters = parse_job_file(_JOB_FILE).parameters()
+        self._artifacts = self._produce()
+        (self.buyer_key,) = (key.public for key in self.buyer.party.keys if key.use == "receive")
+
+    def close(self) -> None:
+        """Stop the writer and close the store."""
+        self.ledger.close()
+        self._home.store.close()
+
+    def caller(self, home: PartyHome) -> Caller:
+        """Who TLS would say is calling."""
+        return Caller(home.fingerprint, "client", "")
+
+    def log(self) -> LogReference:
+        """The newest checkpoint as a statement names it."""
+        standing = self.ledger.standing()
+        found = open_checkpoint(standing.note, self.ledger.verifier)
+        return LogReference(origin=found.origin, size=found.size, root=found.root.hex())
+
+    def sign(self, home: PartyHome, use: str, body: Body, log: LogReference | None = None) -> Statement:
+        """A statement by one of the parties."""
+        name = self._names.get((home.fingerprint, use), use)
+        return make(
+            body, by=home.fingerprint, issued=int(time.time()), nonce=os.urandom(32), log=log or self.log(),
+            public=home.keys.public(name), sign=lambda message: home.keys.sign(name, message),
+        )  # fmt: skip
+
+    def append(self, statements: Iterable[Statement]) -> None:
+        """Append many; those that depend on each other go in separate calls."""
+        with ThreadPoolExecutor(32) as submitters:
+            for _ in submitters.map(self.ledger.submit, statements):
+                pass
+
+    def jobs(self, count: int) -> list[Statement]:
+        """Job statements that stand once they are appended; they differ in their nonces."""
+        log = self.log()
+        use = DatasetUse(
+            dataset=self._dataset, source_unit=self.unit.fingerprint,
+            columns=tuple(self._parameters.columns_of("cytology")),
+        )  # fmt: skip
+        body = Job(
+            title="Malignancy", kind="train", purpose="A benchmark.", source_units=(self.unit.fingerprint,),
+            developer=self.developer.fingerprint, buyer=self.buyer.fingerprint, buyer_key=self.buyer_key,
+            datasets=(use,), code="", parameters=self._parameters.to_json(), minimum_participants=1,
+            release_quorum="all", evidence_kind="software", expires=int(time.time()) + 30 * DAY,
+        )  # fmt: skip
+        return [self.sign(self.developer, "act", body, log) for _ in range(count)]
+
+    def in_review(self, count: int) -> list[str]:
+        """So many jobs, each with an output that waits for its review; returns their digests."""
+        found: list[str] = []
+        jobs = self.jobs(count)
+        for start in range(0, count, 100):
+            found += self._through_review(jobs[start : start + 100])
+        return found
+
+    def _through_review(self, jobs: list[Statement]) -> list[str]:
+        unit, log = self.unit, self.log()
+        digests = [job.digest for job in jobs]
+        self.append(jobs)
+        self.append(
+            self.sign(self.buyer, "act", Countersignature(job=job, buyer_key=self.buyer_key), log)
+            for job in digests
+        )
+        grants = [self.sign(unit, "grant", self._grant(job), log) for job in digests]
+        self.append(grants)
+        nonces = [RunNonce(job=job, enclave=self._enclave, challenge=os.urandom(32).hex()) for job in digests]
+        self.append(self.sign(unit, "broker", nonce, log) for nonce in nonces)
+        offers = [self.sign(unit, "enclave", self._offer(nonce), log) for nonce in nonces]
+        self.append(offers)
+        runs = list(zip(digests, grants, offers, strict=True))
+        self.append(
+            self.sign(
+                unit, "broker",
+                KeyRelease(job=job, grant=grant.digest, offer=offer.digest, dataset=self._dataset, run_number=1,
+                           sealed_key=os.urandom(80).hex()), log,
+            )
+            for job, grant, offer in runs
+        )  # fmt: skip
+        self.append([self.sign(unit, "enclave", self._output(*run), log) for run in runs])
+        return digests
+
+    def _enrol(self) -> None:
+        log = LogReference(origin=self._home.settings.origin, size=0, root=EMPTY_ROOT.hex())
+        enclave = PartyKey(use="enclave", public=self._enclave, holder="enclave")
+        parties = (self.unit, self.developer, self.buyer)
+        trust = TrustFile(space=self._home.trusted())
+        for home in parties:
+            trust = trust.with_party(home.party.name, home.fingerprint)
+            body = home.party
+            if home is self.unit:
+                body = body.model_copy(update={"keys": (*body.keys, enclave)})
+            self.ledger.submit(self.sign(home, "root", body, log))
+        for home in parties:
+            home.save_trust(trust)
+            link = DirectLink(self.space, self.caller(home))
+            home._session = Session(link, home.trust, home.fingerprint, home.path / "ledger.json")
+
+    def _describe(self) -> str:
+        body = Dataset(
+            dataset="cytology", version=1, manifest=sha256_hex(b"manifest"), description={"title": "Cytology"},
+            mock=self._keep(b"mock"), policy=Policy(), custody="own", enclave=self._enclave,
+        )  # fmt: skip
+        statement = self.sign(self.unit, "act", body)
+        self.ledger.submit(statement)
+        return statement.digest
+
+    def _keep(self, content: bytes) -> str:
+        digest = sha256_hex(content)
+        (self._blobs / digest).write_bytes(content)
+        return digest
+
+    def _produce(self) -> tuple[RawArtifact, ...]:
+        shapes = expected_tensors(self._parameters.training(), self._parameters.features)
+        model = write_tensors({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+        metrics = encode_json({"format": "benchmark", "loss_per_epoch": ["0.1"] * 30})
+        return (
+            RawArtifact(MODEL_ARTIFACT, "application/x-safetensors", model),
+            RawArtifact(METRICS_ARTIFACT, "application/json", metrics),
+        )
+
+    def _grant(self, job: str) -> Grant:
+        keys = {key.use: key.public for key in self.unit.party.keys if key.holder == REVIEWER}
+        return Grant(
+            job=job, datasets=(self._dataset,), enclave=self._enclave, reviewer_threshold=1, evidence_kind="software",
+            reviewers=(Reviewer(holder=REVIEWER, review=keys["review"], review_open=keys["review-open"]),),
+            sandbox_tier="any", runs=1, expires=int(time.time()) + 20 * DAY,
+        )  # fmt: skip
+
+    def _offer(self, nonce: RunNonce) -> RunOffer:
+        evidence = Evidence(
+            kind="software",
+            measurement=sha256_hex(b"package"),
+            sandbox_tier=TIER,
+            platform="benchmark",
+            custody="own",
+        )
+        answered = Challenge(source_unit=self.unit.fingerprint, challenge=nonce.challenge)
+        return RunOffer(
+            job=nonce.job, run_key=os.urandom(32).hex(), challenges=(answered,), evidence=evidence
+        )
+
+    def _output(self, job: str, grant: Statement, offer: Statement) -> Output:
+        unit = self.unit.fingerprint
+        assert isinstance(grant.body, Grant)
+        run, secret = Run(job, offer.digest, {unit: grant.body}), os.urandom(32)
+        packed = [
+            pack_artifact(secret, run, Content(raw.name, raw.media_type, role, raw.data, (unit,)))
+            for raw, role in zip(self._artifacts, ("model", "metrics"), strict=True)
+        ]
+        log = pack_artifact(secret, run, Content("run.log", "text/plain", "log", b"training\n" * 40, (unit,)))
+        facts = RunFacts.of(
+            self._parameters, self._artifacts, digests=(DigestPair("dataset cytology", self._dataset, self._dataset),), rows=455, patients=455, withheld_patients=114,
+            commitments={artifact.name: artifact.commitment for artifact, _ in packed}, record_bytes=24,
+            evaluation=(PartMetrics(455, 0.1, 0.99, 0.97), PartMetrics(114, 0.1, 0.98, 0.96)),
+            sandbox_tier=TIER, sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software",
+        )  # fmt: skip
+        evidence, report = pack_evidence(secret, run, unit, build_report(facts, Policy()).to_bytes())
+        for _, blob in (*packed, log):
+            self._keep(blob.data)
+        self._keep(report.data)
+        return Output(
+            job=job, offer=offer.digest, grants=(grant.digest,), artifacts=tuple(a for a, _ in (*packed, log)),
+            evidence=(evidence,), sandbox_tier=TIER,
+        )  # fmt: skip

@@ -1,0 +1,173 @@
+"""A job before people: exactly what it asks, and exactly what a grant would permit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trustspace.cli.dataset import policy_rows
+from trustspace.cli.i18n import _, compose
+from trustspace.cli.output import Output
+from trustspace.cli.words import short, size, when, word
+
+if TYPE_CHECKING:
+    from trustspace.cli.people import People
+    from trustspace.client.jobs import Request
+    from trustspace.domain.bodies import Grant
+
+
+def request_document(asked: Request, people: People, state: str) -> dict[str, Any]:
+    """A job for programs."""
+    body = asked.job.body
+    return {
+        "job": asked.job.statement,
+        "state": state,
+        "title": body.title,
+        "purpose": body.purpose,
+        "kind": body.kind,
+        "developer": {"name": people.plain(body.developer), "fingerprint": body.developer},
+        "buyer": {"name": people.plain(body.buyer), "fingerprint": body.buyer},
+        "source_units": [{"name": people.plain(unit), "fingerprint": unit} for unit in body.source_units],
+        "countersigned": bool(asked.job.countersigned),
+        "granted_by": sorted(asked.job.grants),
+        "refused_by": asked.job.refused_by,
+        "issued": asked.job.issued,
+        "expires": body.expires,
+        "evidence_kind": body.evidence_kind,
+        "release_quorum": body.release_quorum,
+        "minimum_participants": body.minimum_participants,
+        "datasets": [use.model_dump(mode="json") for use in body.datasets],
+        "parameters": body.parameters,
+        "code_digest": body.code,
+        "code": asked.code,
+    }
+
+
+def show_request(out: Output, asked: Request, people: People, state: str) -> None:
+    """What a job asks, for people."""
+    job, body = asked.job, asked.job.body
+    out.fields(
+        [
+            (_("Job"), job.statement),
+            (_("Title"), body.title),
+            (_("State"), word("state", state)),
+            (_("Kind"), word("kind", body.kind)),
+            (_("Developer"), people.name(body.developer)),
+            (_("Buyer"), people.name(body.buyer)),
+            (_("Countersigned"), _("yes") if job.countersigned else _("not yet")),
+            (_("Source units"), people.names(body.source_units)),
+            (_("Granted by"), people.names(sorted(job.grants)) or "-"),
+            *([(_("Refused by"), people.name(job.refused_by))] if job.refused_by else []),
+            (_("Submitted"), when(job.issued)),
+            (_("Lapses"), when(body.expires)),
+        ]
+    )
+    out.heading(_("Purpose, in the developer's words"))
+    out.block(body.purpose)
+    out.heading(_("Data it would see"))
+    names = {use.dataset: (asked_name.id, asked_name.version) for use, asked_name in _paired(asked)}
+    for use in body.datasets:
+        name, version = names.get(use.dataset, (short(use.dataset), 0))
+        out.say(_("{name}, version {version}, of {unit}: {count} columns",
+                  name=name, version=version, unit=people.name(use.source_unit), count=len(use.columns)))  # fmt: skip
+        out.block(_(", ").join(use.columns))
+    _show_parameters(out, asked)
+    for record in asked.datasets:
+        out.heading(_("Your own rules for {name}", name=record.body.dataset))
+        out.fields(policy_rows(record.body.policy))
+
+
+def _paired(asked: Request) -> list[tuple[Any, Any]]:
+    """The statement's datasets beside the parameters' names for them, both in the same order."""
+    return list(zip(asked.job.body.datasets, asked.parameters.datasets, strict=False))
+
+
+def _show_parameters(out: Output, asked: Request) -> None:
+    parameters = asked.parameters
+    if parameters.train is not None:
+        out.heading(_("Training"))
+        out.fields(_section(parameters.train.model_dump(mode="json", exclude_none=True)))
+        out.say(
+            _(
+                "The platform's own loop trains it. Out of it come the model and its measured quality, for review."
+            )
+        )
+    if parameters.compute is not None:
+        out.heading(_("Files that it may hand out, after review"))
+        out.table(
+            (_("File"), _("Type"), _("At most")),
+            [(o.name, o.media_type, size(o.max_bytes)) for o in parameters.compute.outputs],
+        )
+        if parameters.compute.arguments:
+            out.fields(_section({"arguments": parameters.compute.arguments}))
+    out.heading(_("Developer's own code"))
+    if not asked.job.body.code:
+        out.say(_("None: only the platform's own code meets the data."))
+    elif asked.code:
+        out.say(_("This code meets the data (digest {digest}). It is bounded, not made safe: have somebody read it.",
+                  digest=short(asked.job.body.code)), style="warning")  # fmt: skip
+        out.table(
+            (_("File"), _("Lines"), _("Size")),
+            [
+                (name, str(len(text.splitlines())), size(len(text.encode())))
+                for name, text in asked.code.items()
+            ],
+        )
+    else:
+        out.say(_("There is some (digest {digest}); only the source units and its developer may read it.",
+                  digest=short(asked.job.body.code)))  # fmt: skip
+    out.heading(_("Terms and limits"))
+    terms = parameters.terms.model_dump(mode="json", exclude_none=True)
+    limits = parameters.limits.model_dump(mode="json", exclude_none=True)
+    out.fields(_section({**terms, **limits}))
+
+
+def _section(values: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (word("field", name), _value(value)) for name, value in values.items() if value not in ({}, [], "")
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, list | tuple):
+        return _(", ").join(_value(item) for item in value)
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_value(item)}" for name, item in value.items())
+    return word("value", str(value))
+
+
+def show_code(out: Output, asked: Request) -> None:
+    """Every file of the developer's code, whole; invisible characters written out."""
+    for name, text in asked.code.items():
+        out.heading(_("Code: {file}", file=name))
+        out.block(text)
+    out.say()
+
+
+def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None:
+    """What a grant permits, sentence by sentence."""
+    datasets = _(", ").join(
+        compose("{name} version {version}", name=r.body.dataset, version=r.body.version)
+        for r in asked.datasets
+    )
+    reviewers = _(", ").join(reviewer.holder for reviewer in body.reviewers)
+    evidence = word("evidence", body.evidence_kind)
+    out.heading(_("What your grant permits, and nothing else"))
+    lines = [
+        _("- Your broker gives the key of {datasets} to at most {runs} run(s) of this job, until {time}.",
+          datasets=datasets, runs=body.runs, time=when(body.expires)),
+        _("- Only your enclave {key} may open it, in a sandbox of tier {tier} or better ({evidence}).",
+          key=short(body.enclave), tier=word("value", body.sandbox_tier), evidence=evidence),
+        _("- Any change to the job, its code or its parameters makes the grant worthless."),
+        _("- Whatever comes out stays sealed until {threshold} of these reviewers approve it: {reviewers}.",
+          threshold=body.reviewer_threshold, reviewers=reviewers),
+        _("- What they approve can be opened by {buyer} alone.", buyer=people.name(asked.job.body.buyer)),
+    ]  # fmt: skip
+    for line in lines:
+        out.say(line)
+    if len(asked.job.body.source_units) > 1:
+        out.say(_("- Every other source unit must grant and approve as well."))
+    if body.reviewer_threshold == 1:
+        out.say(_("One person alone can then approve. For four eyes: --threshold 2."), style="warning")
+    out.say()

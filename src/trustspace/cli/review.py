@@ -1,0 +1,208 @@
+"""``trustspace review``: see the evidence, decide, and by approving hand on the key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from trustspace.cli.common import Cli, pass_cli
+from trustspace.cli.help import Group, option
+from trustspace.cli.i18n import _, language
+from trustspace.cli.job import show_jobs
+from trustspace.cli.people import People
+from trustspace.cli.words import size, word
+
+if TYPE_CHECKING:
+    from trustspace.client.home import PartyHome
+    from trustspace.client.review import Case
+    from trustspace.evidence.words import Language
+
+_VERDICT_STYLES = {"green": "good", "amber": "warning", "red": "bad"}
+_reviewer = option(
+    "--reviewer", required=True, metavar="PERSON", help="Who you are, of your source unit's reviewers."
+)
+
+
+@click.group("review", cls=Group)
+def command() -> None:
+    """Review: what leaves, leaves because named people approved its exact bytes."""
+
+
+@command.command("list")
+@option("--reviewer", metavar="PERSON", help="Only what this person has not decided yet.")
+@pass_cli
+def listing(cli: Cli, reviewer: str | None) -> None:
+    """List outputs that wait for your source unit's review."""
+    from trustspace.client.review import queue
+
+    home = cli.party()
+    found = queue(home, reviewer)
+    cli.out.document({"reviews": found})
+    if not found:
+        cli.out.say(_("Nothing waits for review."))
+        return
+    show_jobs(cli, People.of(home), found)
+
+
+@command.command("show")
+@click.argument("job", metavar="ID")
+@_reviewer
+@option("--log", is_flag=True, help="Also show what the run printed. It never goes to anybody else.")
+@pass_cli
+def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
+    """Show the evidence on a job's output, and who has decided."""
+    from trustspace.client.review import open_artifact
+    from trustspace.evidence.render import render_text
+
+    home, case = _open(cli, job, reviewer)
+    logs = [a.name for a in case.output.body.artifacts if a.role == "log"] if log else []
+    texts = {name: open_artifact(home, case, name).decode("utf-8", "replace") for name in logs}
+    people = _decisions(case)
+    body = case.job.body
+    cli.out.document(
+        {
+            "job": case.job.statement, "output": case.output.statement, "title": body.title, "state": case.job.state,
+            "reviewer": reviewer, "verdict": case.report.verdict, "report": case.report.to_json(),
+            "artifacts": [
+                {"name": a.name, "media_type": a.media_type, "role": a.role, "sealed_bytes": a.sealed_bytes}
+                for a in case.output.body.artifacts
+            ],
+            "four_eyes": {
+                "required": case.grant.body.reviewer_threshold,
+                "approved": sum(p["decision"] == "approve" for p in people), "reviewers": people,
+            },
+            "logs": texts,
+        }
+    )  # fmt: skip
+    if cli.out.as_json:
+        return
+    names = People.of(home)
+    cli.out.fields(
+        [
+            (_("Job"), case.job.statement),
+            (_("Title"), body.title),
+            (_("Developer"), names.name(body.developer)),
+            (_("Buyer"), names.name(body.buyer)),
+            (_("State"), word("state", case.job.state)),
+        ]
+    )
+    cli.out.heading(_("Evidence, computed in your enclave from these exact bytes"))
+    cli.out.say(
+        render_text(case.report, cast("Language", language())), style=_VERDICT_STYLES[case.report.verdict]
+    )
+    cli.out.heading(_("Sealed files"))
+    cli.out.table(
+        (_("File"), _("Type"), _("Sealed size (padded)"), _("Released if approved")),
+        [
+            (
+                a.name,
+                a.media_type,
+                size(a.sealed_bytes),
+                _("only if you name it") if a.role == "log" else _("yes"),
+            )
+            for a in case.output.body.artifacts
+        ],
+    )
+    _show_four_eyes(cli, case, people)
+    for name, text in texts.items():
+        cli.out.heading(_("What the run printed ({file}); the developer chose these words", file=name))
+        cli.out.block(text)
+
+
+def _show_four_eyes(cli: Cli, case: Case, people: list[dict[str, str]]) -> None:
+    approved = sum(person["decision"] == "approve" for person in people)
+    cli.out.heading(
+        _("Reviewers: {approved} of the {required} approvals that are needed",
+          approved=approved, required=case.grant.body.reviewer_threshold)
+    )  # fmt: skip
+    cli.out.table(
+        (_("Reviewer"), _("Decision")),
+        [(person["name"], word("verdict", person["decision"])) for person in people],
+    )
+
+
+def _decisions(case: Case) -> list[dict[str, str]]:
+    """Each reviewer whom the grant names, with "approve", "reject" or ""."""
+    from trustspace.domain.records import DecisionRecord
+
+    verdicts: dict[str, str] = {}
+    for digest in case.output.decisions.values():
+        record = case.dossier.view.get(DecisionRecord, digest)
+        if record is not None:
+            verdicts[record.reviewer] = record.body.verdict
+    return [
+        {"name": reviewer.holder, "decision": verdicts.get(reviewer.review, "")}
+        for reviewer in case.grant.body.reviewers
+    ]
+
+
+@command.command("approve")
+@click.argument("job", metavar="ID")
+@_reviewer
+@option(
+    "--artifact",
+    "artifacts",
+    multiple=True,
+    metavar="NAME",
+    help="Only this file. Else all but what the run printed.",
+)
+@option(
+    "--comment",
+    default="",
+    metavar="TEXT",
+    help="Your reason; it stays with you, the ledger holds a commitment to it.",
+)
+@option("--accept-red", is_flag=True, help="Approve although the evidence is red. Needs --comment.")
+@pass_cli
+def approve(
+    cli: Cli, job: str, reviewer: str, artifacts: tuple[str, ...], comment: str, accept_red: bool
+) -> None:
+    """Approve an output: your share of its key goes to the buyer, and cannot be taken back."""
+    from trustspace.client.review import approve as sign
+
+    home, case = _open(cli, job, reviewer)
+    decision = sign(home, case, artifacts, comment=comment, accept_red=accept_red)
+    approved = list(artifacts) or [a.name for a in case.output.body.artifacts if a.role != "log"]
+    state = _state(home, case.job.statement)
+    cli.out.document({"job": case.job.statement, "decision": decision, "artifacts": approved, "state": state})
+    cli.out.say(
+        _("{reviewer} approved: {files}.", reviewer=reviewer, files=_(", ").join(approved)), style="good"
+    )
+    cli.out.say(_("The job is now: {state}.", state=word("state", state)))
+
+
+@command.command("reject")
+@click.argument("job", metavar="ID")
+@_reviewer
+@option(
+    "--comment",
+    default="",
+    metavar="TEXT",
+    help="Your reason; it stays with you, the ledger holds a commitment to it.",
+)
+@pass_cli
+def reject(cli: Cli, job: str, reviewer: str, comment: str) -> None:
+    """Reject an output: it stays closed for good."""
+    from trustspace.client.review import reject as sign
+
+    home, case = _open(cli, job, reviewer)
+    decision = sign(home, case, comment=comment)
+    state = _state(home, case.job.statement)
+    cli.out.document({"job": case.job.statement, "decision": decision, "state": state})
+    cli.out.say(_("{reviewer} rejected the output. Nobody can open it.", reviewer=reviewer), style="good")
+
+
+def _open(cli: Cli, job: str, reviewer: str) -> tuple[PartyHome, Case]:
+    from trustspace.client import jobs
+    from trustspace.client.review import open_case
+
+    home = cli.party()
+    return home, open_case(home, jobs.resolve_job(home, job), reviewer)
+
+
+def _state(home: PartyHome, digest: str) -> str:
+    from trustspace.client import jobs
+
+    listed: list[dict[str, Any]] = jobs.listing(home)
+    return next((str(job["state"]) for job in listed if job["statement"] == digest), "")

@@ -1,0 +1,95 @@
+"""``trustspace verify``: needs no home, no keys and no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from trustspace.cli.common import PATH, Cli, pass_cli, read_bytes
+from trustspace.cli.help import Group, option
+from trustspace.cli.i18n import _
+from trustspace.cli.people import People
+from trustspace.cli.words import short, word
+from trustspace.errors import InvalidInput
+
+
+@click.group("verify", cls=Group)
+def command() -> None:
+    """Check proofs, on any computer, without a network."""
+
+
+@command.command("certificate")
+@click.argument("file", type=PATH)
+@option("--trust", "trust_file", required=True, type=PATH, metavar="FILE",
+        help="A trust file (trust.json) of somebody whom you believe: best your own.")  # fmt: skip
+@option(
+    "--artifact",
+    "artifacts",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="Also check that this is a released file, byte for byte.",
+)
+@pass_cli
+def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, ...]) -> None:
+    """Check a release's certificate FILE: who granted, what ran, who approved, what was released."""
+    from trustspace.domain.certificate import load, verify, verify_content
+    from trustspace.domain.statements import read
+    from trustspace.domain.trust import TrustFile
+
+    proof = load(read_bytes(file, "certificate"))
+    try:
+        content = json.loads(read_bytes(trust_file, "trust file"))
+    except (ValueError, RecursionError):
+        raise InvalidInput("The file {path} is no {what}.", what="trust file", path=str(trust_file)) from None
+    trust = read(TrustFile, content, "trust file")
+    verified = verify(proof, trust)
+    for path in artifacts:
+        verify_content(proof, verified, path.name, _artifact(path))
+    people, body = People(trust), verified.job.body
+    cli.out.document(
+        {
+            "verified": True, "job": verified.job.statement, "title": body.title, "purpose": body.purpose,
+            "artifacts": list(verified.artifacts), "checked_files": [str(path) for path in artifacts],
+            "source_units": [{"name": people.plain(u), "fingerprint": u} for u in verified.source_units],
+            "developer": {"name": people.plain(body.developer), "fingerprint": body.developer},
+            "buyer": {"name": people.plain(body.buyer), "fingerprint": body.buyer},
+            "reviewers": list(verified.reviewers), "sandbox_tier": verified.sandbox_tier,
+            "evidence_kind": verified.evidence_kind, "ledger_size": verified.ledger_size,
+            "witnesses_required": trust.witness_quorum,
+        }
+    )  # fmt: skip
+    cli.out.say(_("The certificate holds."), style="good")
+    cli.out.fields(
+        [
+            (_("Job"), verified.job.statement),
+            (_("Title"), body.title),
+            (_("Source units"), people.names(verified.source_units)),
+            (_("Developer"), people.name(body.developer)),
+            (_("Buyer"), people.name(body.buyer)),
+            (_("Approved by"), _(", ").join(verified.reviewers)),
+            (_("Released"), _(", ").join(verified.artifacts)),
+            (_("Sandbox tier"), verified.sandbox_tier),
+            (_("Platform evidence"), word("evidence", verified.evidence_kind)),
+            (_("Ledger"), _("{size} statements, cosigned by {count} witness(es)",
+                            size=verified.ledger_size, count=trust.witness_quorum)),
+        ]
+    )  # fmt: skip
+    for path in artifacts:
+        cli.out.say(
+            _("{file} is byte for byte what was reviewed and released.", file=path.name), style="good"
+        )
+    if not artifacts:
+        cli.out.say(
+            _("To check a file against it: add --artifact FILE ({job}).", job=short(verified.job.statement))
+        )
+    cli.out.say(_("It cannot show a revocation that came after it."))
+
+
+def _artifact(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise InvalidInput("The file {path} cannot be read.", path=str(path)) from None

@@ -1,0 +1,140 @@
+"""How states, kinds, times, sizes and fingerprints read."""
+
+from __future__ import annotations
+
+import datetime
+
+from trustspace.cli.i18n import _, mark, translate
+
+_WORDS: dict[str, dict[str, str]] = {
+    "state": {
+        "sealed": mark("sealed"),
+        "withdrawn": mark("withdrawn"),
+        "waiting": mark("waiting"),
+        "in review": mark("in review"),
+        "not released": mark("not released"),
+        "submitted": mark("waiting for grants"),
+        "granted": mark("granted"),
+        "refused": mark("refused"),
+        "expired": mark("expired"),
+        "running": mark("running"),
+        "failed": mark("failed"),
+        "in-review": mark("in review"),
+        "approved": mark("approved"),
+        "released": mark("released"),
+        "rejected": mark("rejected"),
+    },
+    "next": {
+        "source units and buyer": mark("source units and buyer"),
+        "brokers and enclaves": mark("brokers and enclaves"),
+        "enclaves": mark("enclaves"),
+        "reviewers": mark("reviewers"),
+        "space": mark("the space"),
+        "buyer": mark("the buyer"),
+    },
+    "role": {
+        "source-unit": mark("source unit"),
+        "developer": mark("model developer"),
+        "buyer": mark("buyer"),
+        "auditor": mark("auditor"),
+        "operator": mark("operator"),
+    },
+    "use": {
+        "act": mark("signs for the party"),
+        "grant": mark("signs grants"),
+        "broker": mark("releases data keys"),
+        "review": mark("signs reviews"),
+        "review-open": mark("opens what is reviewed"),
+        "receive": mark("opens what is released"),
+        "enclave": mark("identity of an enclave"),
+    },
+    "column": {
+        "number": mark("number"),
+        "integer": mark("whole number"),
+        "category": mark("category"),
+        "text": mark("text"),
+        "date": mark("date"),
+        "datetime": mark("date and time"),
+        "image": mark("image"),
+    },
+    "kind": {"train": mark("train a model"), "compute": mark("compute with the developer's own code")},
+    "custody": {
+        "own": mark("run by the source unit"),
+        "operator-hosted": mark("hosted: the operator is not blind"),
+    },
+    "verdict": {"approve": mark("approved"), "reject": mark("rejected"), "": mark("not decided yet")},
+    "evidence": {"software": mark("software: that machine's administrator can see both sides")},
+    "field": {
+        "model": mark("Model"),
+        "target": mark("Column to predict"),
+        "positive": mark("Counts as 1"),
+        "classes": mark("Classes"),
+        "loss": mark("Loss"),
+        "hidden": mark("Hidden layers"),
+        "categories": mark("Category columns"),
+        "image_size": mark("Image size"),
+        "channels": mark("Image channels"),
+        "optimiser": mark("Optimiser"),
+        "learning_rate": mark("Learning rate"),
+        "weight_decay": mark("Weight decay"),
+        "epochs": mark("Epochs"),
+        "batch_size": mark("Batch size"),
+        "seed": mark("Seed"),
+        "standardise": mark("Standardise numbers"),
+        "max_parameters": mark("Largest model (parameters)"),
+        "arguments": mark("Arguments"),
+        "withheld_percent": mark("Patients withheld (%)"),
+        "minimum_participants": mark("Fewest source units"),
+        "release_quorum": mark("Must approve"),
+        "sandbox_tier": mark("Weakest sandbox"),
+        "evidence_kind": mark("Platform evidence"),
+        "wall_seconds": mark("Longest time (seconds)"),
+        "memory_mib": mark("Most memory (MiB)"),
+        "output_mib": mark("Largest output (MiB)"),
+        "threads": mark("Threads"),
+    },
+    "value": {"all": mark("every source unit"), "any": mark("any")},
+}
+
+
+def word(group: str, key: str) -> str:
+    """What people read for a word of the protocol; the word itself where there is nothing better."""
+    return translate(_WORDS[group].get(key, key))
+
+
+def roles(keys: list[str] | tuple[str, ...]) -> str:
+    """Several roles in a row."""
+    return _(", ").join(word("role", key) for key in keys)
+
+
+def when(seconds: int) -> str:
+    """A time in this computer's zone."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, OSError, ValueError):
+        return str(seconds)
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that is easy to read."""
+    value, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if value < 1024 or unit == units[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def fingerprint(digits: str) -> str:
+    """A fingerprint as it is read out: groups of four digits."""
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest: enough to point at it."""
+    return digest[:12]
+
+
+def rows(bucket: int) -> str:
+    """A rounded number of rows, as a dataset's description has it."""
+    return _("fewer than 20") if bucket < 20 else _("at least {count}", count=bucket)

@@ -1,0 +1,218 @@
+"""Who plays: each party in a home of its own, each process of its own, everybody pinned by everybody."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from trustspace.client.audit import Witness
+from trustspace.client.enclaves import adopt, enclave_link, move, own_enclave
+from trustspace.client.home import PartyHome
+from trustspace.demo.attempts import Cheat
+from trustspace.demo.data import Cohort, Rows, write_csv
+from trustspace.demo.powers import Operator
+from trustspace.demo.processes import Child, Processes
+from trustspace.demo.stage import Stage
+from trustspace.domain.bodies import Role
+from trustspace.domain.statements import read
+from trustspace.enclave import home as enclave_home
+from trustspace.errors import Unavailable
+from trustspace.space import home as space_home
+from trustspace.transport.links import EnclaveLink
+
+DATASET = "cytology"
+ANY_PORT = "127.0.0.1:0"
+WAIT_SECONDS = 120.0
+T = TypeVar("T")
+
+
+@dataclass
+class Hospital:
+    """A source unit with its own machine room: officer, reviewer, broker, enclave."""
+
+    number: int
+    home: PartyHome
+    reviewer: str
+    rows: Rows
+    table: pa.Table
+    file: Path
+    enclave: Path
+    enclave_process: Child
+    dataset: str = ""
+
+    def door(self) -> EnclaveLink:
+        """A connection to its own enclave."""
+        return enclave_link(self.home, own_enclave(self.home, None))
+
+
+@dataclass
+class Play:
+    """Everything on stage. ``job`` and what follows are filled in as the story goes on."""
+
+    root: Path
+    stage: Stage
+    cohort: Cohort
+    operator: Operator
+    hospitals: list[Hospital]
+    developer: PartyHome
+    buyer: PartyHome
+    auditor: PartyHome
+    job_file: Path
+    job: str = ""
+    delivery: Path = Path()
+    cheats: list[Cheat] = field(default_factory=list)
+
+    def parties(self) -> list[PartyHome]:
+        """Everybody who pins everybody."""
+        return [*(h.home for h in self.hospitals), self.developer, self.buyer, self.auditor]
+
+    def tried(self, cheat: Cheat) -> None:
+        """Show a cheat and keep it for the report."""
+        self.cheats.append(cheat)
+        self.stage.cheat(cheat)
+
+    def shown(self, path: Path) -> str:
+        """A path as somebody in the story's directory would type it."""
+        return str(path.relative_to(self.root))
+
+
+def wait_until(found: Callable[[], T | None], what: str, seconds: float = WAIT_SECONDS) -> T:
+    """Look again and again until there is something.
+
+    Raises:
+        Unavailable: there was nothing in all that time.
+
+    """
+    deadline = time.monotonic() + seconds
+    while (value := found()) is None:
+        if time.monotonic() > deadline:
+            raise Unavailable("Nothing came of waiting for {what}.", fix="See the logs (--keep).", what=what)
+        time.sleep(0.05)
+    return value
+
+
+def move_in(root: Path, stage: Stage, cohort: Cohort, processes: Processes) -> Play:
+    """Make the space, the parties and the enclaves, and start every process."""
+    say = stage.say
+    home = root / "space"
+    space_home.initialise(home, say("name.space"), ANY_PORT, ANY_PORT, ())
+    space = processes.start("space", home, "space", "serve")
+    stage.does(
+        "operator", "space.made",
+        command=(
+            (f'trustspace --home space space init --name "{say("name.space")}" --listen {ANY_PORT}'
+            f" --enrol-listen {ANY_PORT}"),
+            "trustspace --home space space serve",
+        ),
+    )  # fmt: skip
+    listen = str(space.wait_ready()["listen"])
+    operator = Operator(home, listen)
+    addresses = operator.space.addresses()
+
+    def party(folder: str, name: str, role: Role, reviewers: tuple[str, ...] = ()) -> PartyHome:
+        made = PartyHome.create(root / folder, name, (role,), reviewers=reviewers)
+        made.enrol(operator.space.invite(name, (role,), *addresses))
+        return made
+
+    hospitals = []
+    for number, rows in enumerate(cohort.hospitals, 1):
+        suffix = "" if len(cohort.hospitals) == 1 else f"-{number}"
+        name = say("name.hospital") + (f" {number}" if suffix else "")
+        reviewer = say("name.reviewer")
+        hospital = party(f"hospital{suffix}", name, "source-unit", (reviewer,))
+        enclave = _adopted(
+            hospital, root / f"enclave{suffix}", say("name.enclave") + (f" {number}" if suffix else "")
+        )
+        process = processes.start(f"enclave{suffix}", enclave, "enclave", "serve")
+        table = cohort.table(rows, f"RH{number}")
+        file = root / f"cytology{suffix}.csv"
+        write_csv(table, file)
+        hospitals.append(Hospital(number, hospital, reviewer, rows, table, file, enclave, process))
+    play = Play(
+        root=root, stage=stage, cohort=cohort, operator=operator, hospitals=hospitals,
+        developer=party("developer", say("name.developer"), "developer"),
+        buyer=party("buyer", say("name.buyer"), "buyer"),
+        auditor=party("auditor", say("name.auditor"), "auditor"),
+        job_file=root / "malignancy.toml",
+    )  # fmt: skip
+    _pin_everybody(play)
+    _start_the_rest(play, processes)
+    _introduce(play, processes)
+    return play
+
+
+def _adopted(hospital: PartyHome, path: Path, name: str) -> Path:
+    enclave_home.initialise(path, name, ANY_PORT, ())
+    adoption = adopt(hospital, json.loads((path / "card.json").read_bytes()), ANY_PORT)
+    enclave_home.accept(path, read(enclave_home.Adoption, adoption, "adoption"))
+    return path
+
+
+def _pin_everybody(play: Play) -> None:
+    witness = Witness(play.auditor).verifier
+    for one in play.parties():
+        for other in play.parties():
+            if one is not other:
+                one.pin(other.party.name, other.fingerprint)
+        one.save_trust(one.trust().with_witness(witness, 1))
+
+
+def _start_the_rest(play: Play, processes: Processes) -> None:
+    # Brokers and the witness read their trust files once, so they start when everybody is pinned.
+    waiting = [processes.start("witness", play.auditor.path, "witness", "serve")]
+    for hospital in play.hospitals:
+        suffix = hospital.enclave.name.removeprefix("enclave")
+        waiting.append(processes.start(f"broker{suffix}", hospital.home.path, "broker", "serve"))
+    for hospital in play.hospitals:
+        address = str(hospital.enclave_process.wait_ready()["listen"])
+        move(hospital.home, own_enclave(hospital.home, None), address)
+    for child in waiting:
+        child.wait_ready()
+
+
+def _introduce(play: Play, processes: Processes) -> None:
+    stage, hospital = play.stage, play.hospitals[0]
+    roles: list[tuple[PartyHome, str]] = [(h.home, "hospital") for h in play.hospitals]
+    roles += [(play.developer, "developer"), (play.buyer, "buyer"), (play.auditor, "auditor")]
+    rows = [(home.party.name, stage.say(f"who.{role}"), _grouped(home.fingerprint)) for home, role in roles]
+    name, reviewer = hospital.home.party.name, hospital.reviewer
+    stage.does(
+        "hospital", "parties.made",
+        stage.table([stage.say("col.party"), stage.say("col.role"), stage.say("col.fingerprint")], rows),
+        command=(
+            f'trustspace --home hospital party new --name "{name}" --role source-unit --reviewer "{reviewer}"',
+            f'trustspace --home space space invite --name "{name}" --role source-unit --out invitation.json',
+            "trustspace --home hospital party enrol invitation.json",
+            f'trustspace --home hospital trust add "{play.buyer.party.name}" {play.buyer.fingerprint[:8]}…',
+        ),
+    )  # fmt: skip
+    tier = str(hospital.enclave_process.ready.get("sandbox_tier", ""))
+    told = [
+        (
+            child.name,
+            str(child.pid),
+            str(child.ready.get("listen") or "-"),
+            stage.say(f"process.{child.name.split('-')[0]}"),
+        )
+        for child in processes.running
+    ]
+    columns = [stage.say("col.process"), "pid", stage.say("col.address"), ""]
+    stage.does(
+        "enclave", "enclave.made", stage.table(columns, told, right=(1,)), tier=tier,
+        command=(
+            f'trustspace --home enclave enclave init --name "{stage.say("name.enclave")}"',
+            "trustspace --home hospital enclave adopt enclave/card.json --address 127.0.0.1:… --out adoption.json",
+            "trustspace --home enclave enclave accept adoption.json",
+            "trustspace --home enclave enclave serve",
+        ),
+    )  # fmt: skip
+
+
+def _grouped(fingerprint: str) -> str:
+    return " ".join(fingerprint[i : i + 4] for i in range(0, 20, 4)) + " …"

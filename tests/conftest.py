@@ -1,0 +1,30 @@
+"""Marks that need something of the host, and a clean host after every test, also one that fails."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from support import processes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, visibly and with the reason, what this host cannot run."""
+    isolation = [item for item in items if item.get_closest_marker("isolation")]
+    if isolation:
+        from trustspace.sandbox.doctor import probe
+
+        report = probe()
+        if report.tier is None:
+            reason = f"this host cannot isolate: {report.reasons('en')}"
+            for item in isolation:
+                item.add_marker(pytest.mark.skip(reason=reason))
+    if not os.environ.get("TRUSTSPACE_DATA"):
+        for item in items:
+            if item.get_closest_marker("data"):
+                item.add_marker(pytest.mark.skip(reason="TRUSTSPACE_DATA does not say where real data is"))
+
+
+def pytest_sessionfinish() -> None:
+    """Whatever a broken test left running or lying about ends here."""
+    processes.end_all()

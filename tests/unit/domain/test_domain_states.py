@@ -1,0 +1,106 @@
+"""The state machines: one table each, in which nothing waits for nobody and every end can be reached."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trustspace.domain import states
+from trustspace.domain.bodies import BODIES
+from trustspace.errors import InvalidTransition
+
+MACHINES = {
+    "dataset": (states.DATASET, states.DATASET_STATES, "described", {"withdrawn"}),
+    "job": (states.JOB, states.JOB_STATES, "submitted", {"refused", "expired", "failed", "rejected", "released"}),
+}
+every_machine = pytest.mark.parametrize("name", MACHINES)
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def reachable(table, start):
+    found = {start}
+    while more := {after for (before, _), after in table.items() if before in found} - found:
+        found |= more
+    return found
+
+
+@every_machine
+def test_every_state_can_be_reached_and_none_is_unknown(name):
+    table, known, start, _ = MACHINES[name]
+    assert reachable(table, start) == set(known)
+    assert {s for (before, _), after in table.items() for s in (before, after)} == set(known)
+
+
+@every_machine
+def test_exactly_the_ends_lead_nowhere_else(name):
+    table, known, _, ends = MACHINES[name]
+    assert {s for s in known if all(after == s for (before, _), after in table.items() if before == s)} == ends
+
+
+@every_machine
+def test_every_event_is_a_statement_or_follows_from_some(name):
+    table, _, _, _ = MACHINES[name]
+    for _, event in table:
+        assert event.startswith("*") or event in BODIES, event
+
+
+def test_every_job_state_has_an_owner_unless_it_is_an_end():
+    ends = {"refused", "expired", "failed", "rejected"}
+    assert set(states.JOB_OWNER) == set(states.JOB_STATES)
+    assert {state for state, owner in states.JOB_OWNER.items() if not owner} == ends
+
+
+def test_a_developer_sees_five_words_and_no_reason():
+    assert set(states.COARSE) == set(states.JOB_STATES)
+    assert set(states.COARSE.values()) == {"waiting", "running", "in review", "released", "not released"}
+    # Refused, expired, failed and rejected look alike.
+    assert len({states.COARSE[s] for s in ("refused", "expired", "failed", "rejected")}) == 1
+
+
+@every_machine
+def test_what_the_table_does_not_know_cannot_happen(name):
+    table, known, _, _ = MACHINES[name]
+    events = {event for _, event in table}
+    for state in known:
+        for event in events:
+            if (state, event) in table:
+                assert states.advance(table, state, event, name) == table[state, event]
+            else:
+                with pytest.raises(InvalidTransition) as caught:
+                    states.advance(table, state, event, name)
+                assert state in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["ask", "grant_all", "release_keys", "hand_in", "approve_all", "release"])
+def test_the_story_walks_through_the_table(at, step):
+    expected = {
+        "ask": "submitted", "grant_all": "granted", "release_keys": "running", "hand_in": "in-review",
+        "approve_all": "approved", "release": "released",
+    }  # fmt: skip
+    assert at(step).job.state == expected[step]
+
+
+def diagram(text, first):
+    """The arrows of the mermaid state diagram that begins in this state: (from, event) to state."""
+    for block in re.findall(r"```mermaid\s+stateDiagram-v2\s+(.*?)```", text, re.DOTALL):
+        if re.findall(r"^\s*\[\*\]\s*-->\s*([\w-]+)", block, re.MULTILINE) != [first]:
+            continue
+        arrows = re.findall(r"^\s*([\w-]+)\s*-->\s*([\w-]+)\s*:\s*(.+?)\s*$", block, re.MULTILINE)
+        return {
+            (before.replace("_", "-"), event(one)): after.replace("_", "-")
+            for before, after, events in arrows
+            for one in events.split(",")
+        }
+    raise AssertionError(f"no state diagram begins in {first}")
+
+
+def event(drawn):
+    """``(all granted)`` follows from several statements: ``*all-granted``. The others are statements."""
+    plain = drawn.strip()
+    return "*" + plain.strip("()").replace(" ", "-") if plain.startswith("(") else plain
+
+
+@every_machine
+def test_the_published_diagram_is_the_table(name):
+    table, _, start, _ = MACHINES[name]
+    assert diagram((DOCS / "architecture.md").read_text(encoding="utf-8"), start) == table
