@@ -1,6 +1,6 @@
 """What a data scientist with the file would run: PyTorch and nothing of ours around it, in a fresh process.
 
-    python -m benchmarks.bare FILE MODEL EPOCHS BATCH OPTIMISER
+    python bare.py FILE MODEL EPOCHS BATCH OPTIMISER
 
 Reads the table, sets a fifth of the rows aside, standardises, trains the same network with the same optimiser,
 judges it on both parts, writes the model. ``torch`` takes torch.optim's Adam; ``ours`` the platform's, which is
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -32,7 +33,13 @@ def auc(score: np.ndarray, target: np.ndarray) -> float:
 
 def main() -> None:
     """Train and say how long which part took."""
-    file, into, epochs, batch, optimiser = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+    file, into, epochs, batch, optimiser = (
+        sys.argv[1],
+        sys.argv[2],
+        int(sys.argv[3]),
+        int(sys.argv[4]),
+        sys.argv[5],
+    )
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     table = pq.read_table(file)
@@ -47,6 +54,7 @@ def main() -> None:
     seen, judged = inputs[~withheld], wanted[~withheld]
     first_row = time.time_ns()
     module = nn.Sequential(nn.Linear(len(names), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+    adam: Any
     if optimiser == "torch":
         adam = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
     else:
@@ -69,9 +77,16 @@ def main() -> None:
     module.eval()
     with torch.no_grad():
         scores = module(inputs)[:, 0].numpy()
-    quality = {"training": auc(scores[~withheld], target[~withheld]), "withheld": auc(scores[withheld], target[withheld])}
+    quality = (
+        f"{auc(scores[~withheld], target[~withheld]):.4f}, {auc(scores[withheld], target[withheld]):.4f}"
+    )
     torch.save(module.state_dict(), into)
-    found = {"first_row_ns": first_row, "training_seconds": (trained - begun) / 1e9, "auc": quality, "torch": torch.__version__}
+    found = {
+        "first_row_ns": first_row,
+        "training_seconds": (trained - begun) / 1e9,
+        "auc": quality,
+        "torch": torch.__version__,
+    }
     print(json.dumps(found))
 
 

@@ -6,9 +6,10 @@ enter through the space's own ledger writer. Only the network and the sandbox ar
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,21 @@ import numpy as np
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import sha256_hex
 from trustspace.domain.bodies import (
-    Body, Challenge, Countersignature, Dataset, DatasetUse, Evidence, Grant, Job, KeyRelease, Output, PartyKey, Policy,
-    Reviewer, RunNonce, RunOffer,
+    Body,
+    Challenge,
+    Countersignature,
+    Dataset,
+    DatasetUse,
+    Evidence,
+    Grant,
+    Job,
+    KeyRelease,
+    Output,
+    PartyKey,
+    Policy,
+    Reviewer,
+    RunNonce,
+    RunOffer,
 )  # fmt: skip
 from trustspace.domain.statements import LogReference, Statement, make
 from trustspace.domain.trust import TrustFile
@@ -36,9 +50,10 @@ from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.space.home import SpaceHome, initialise
 from trustspace.space.service import Space
-from trustspace.transport.links import Entry, Proof, Receipt, SpaceLink, Subject
+from trustspace.space.servicers import SpaceServicer
+from trustspace.transport.links import SpaceLink
 from trustspace.transport.session import Session
-from trustspace.transport.tls import Caller
+from trustspace.transport.tls import Caller, issue, new_key, new_request
 
 DAY = 86400
 TIER = "namespaces+landlock+seccomp"
@@ -63,33 +78,26 @@ epochs = 30
 
 
 class DirectLink(SpaceLink):
-    """A party's link to a space in the same process: the use cases, without gRPC between."""
+    """A party's link to a space in the same process: both sides' conversions, without gRPC between."""
 
-    def __init__(self, space: Space, caller: Caller) -> None:
-        self._space = space
-        self._caller = caller
+    def __init__(self, space: Space, certificate: bytes) -> None:
+        self._stub = _Stub(space, certificate)
 
-    def submit(self, envelope: bytes, known_size: int = 0) -> Receipt:
-        return self._space.submit(self._caller, envelope, known_size)
 
-    def read(self, after: int, limit: int, wait_seconds: float) -> tuple[list[Entry], int]:
-        return self._space.read(self._caller, after, limit, wait_seconds)
+class _Stub:
+    """Calls the servicer where gRPC's stub would send a message."""
 
-    def prove(self, what: Subject, known_size: int = 0) -> Proof:
-        return self._space.prove(self._caller, what, known_size)
+    def __init__(self, space: Space, certificate: bytes) -> None:
+        self._servicer = SpaceServicer(space)
+        self._certificate = certificate
 
-    def checkpoint(self, known_size: int) -> tuple[str, tuple[bytes, ...]]:
-        return self._space.checkpoint(self._caller, known_size)
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._servicer, name)
+        return lambda request, timeout: method(request, self)
 
-    def leaves(self, start: int, size: int) -> Iterator[bytes]:
-        for batch in self._space.leaves(self._caller, start, size):
-            yield from batch
-
-    def view(self, kind: str, key: str = "") -> Any:
-        return self._space.view(self._caller, kind, key)
-
-    def get_blob(self, digest: str, max_bytes: int, write: Callable[[bytes], object]) -> int:
-        return sum(len(piece) for piece in self._space.get_blob(self._caller, digest) if (write(piece), True))
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """What the servicer asks its context for."""
+        return {"x509_pem_cert": [self._certificate]}
 
 
 class Cast:
@@ -98,7 +106,6 @@ class Cast:
     def __init__(self, work: Path) -> None:
         initialise(work / "space", "Space", "127.0.0.1:0", "127.0.0.1:0", ())
         self._home = SpaceHome(work / "space")
-        self._blobs = work / "space/blobs"
         self.space, self.ledger = self._home.open()
         self.unit = PartyHome.create(work / "unit", "Unit", ("source-unit",), reviewers=(REVIEWER,))
         self.developer = PartyHome.create(work / "developer", "Developer", ("developer",))
@@ -208,8 +215,13 @@ class Cast:
             self.ledger.submit(self.sign(home, "root", body, log))
         for home in parties:
             home.save_trust(trust)
-            link = DirectLink(self.space, self.caller(home))
+            link = DirectLink(self.space, self._certify(home))
             home._session = Session(link, home.trust, home.fingerprint, home.path / "ledger.json")
+
+    def _certify(self, home: PartyHome) -> bytes:
+        authority = self._home.authority()
+        now = datetime.datetime.now(datetime.UTC)
+        return issue(new_request(new_key()), self.caller(home), authority.certificate, authority.key, now)
 
     def _describe(self) -> str:
         body = Dataset(
@@ -222,7 +234,7 @@ class Cast:
 
     def _keep(self, content: bytes) -> str:
         digest = sha256_hex(content)
-        (self._blobs / digest).write_bytes(content)
+        self.space.put_blob(self.caller(self.unit), digest, len(content), [content])
         return digest
 
     def _produce(self) -> tuple[RawArtifact, ...]:
@@ -265,8 +277,9 @@ class Cast:
         ]
         log = pack_artifact(secret, run, Content("run.log", "text/plain", "log", b"training\n" * 40, (unit,)))
         facts = RunFacts.of(
-            self._parameters, self._artifacts, digests=(DigestPair("dataset cytology", self._dataset, self._dataset),), rows=455, patients=455, withheld_patients=114,
-            commitments={artifact.name: artifact.commitment for artifact, _ in packed}, record_bytes=24,
+            self._parameters, self._artifacts, rows=455, patients=455, withheld_patients=114, record_bytes=24,
+            digests=(DigestPair("dataset cytology", self._dataset, self._dataset),),
+            commitments={artifact.name: artifact.commitment for artifact, _ in packed},
             evaluation=(PartMetrics(455, 0.1, 0.99, 0.97), PartMetrics(114, 0.1, 0.98, 0.96)),
             sandbox_tier=TIER, sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software",
         )  # fmt: skip

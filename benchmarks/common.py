@@ -122,7 +122,7 @@ def machine(work: Path) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "kernel": f"{platform.system()} {re.match(r'[0-9.]*', platform.release()).group().rstrip('.')}",
+        "kernel": f"{platform.system()} {re.sub(r'[^0-9.].*', '', platform.release())}",
         "file_system": _file_system(work),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "trustspace": trustspace.__version__,
@@ -200,12 +200,16 @@ def render(content: Mapping[str, Any]) -> str:
     """A result as Markdown: readable in a terminal and on a page."""
     where = content["machine"]
     before, after = content["load_before_and_after"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["libraries"].items())
+    described = (
+        f"{where['cores']} cores of {where['cpu']}, {where['memory_gib']} GiB, {where['kernel']}, "
+        f"{where['file_system']}; {where['python']}, trustspace {where['trustspace']}, {versions}; "
+        f"load {before} before and {after} after; {content['seconds']} s in all."
+    )
     lines = [
         f"## {content['benchmark']}",
         "",
-        f"{where['cores']} cores of {where['cpu']}, {where['memory_gib']} GiB, {where['kernel']}, {where['file_system']}; "
-        f"{where['python']}, " + ", ".join(f"{name} {version}" for name, version in where["libraries"].items())
-        + f"; load {before} before and {after} after; {content['seconds']} s in all.",
+        described,
         "Settings: " + ", ".join(f"{name} {value}" for name, value in content["settings"].items()) + ".",
         "",
     ]  # fmt: skip

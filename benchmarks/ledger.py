@@ -29,6 +29,15 @@ from trustspace.ledger.merkle import MerkleTree, leaf_hash, verify_consistency, 
 
 SUBMITTERS = 64
 BATCH = 256
+NOTES = (
+    "Figures are rates: a ratio above 1 means that the first does more in a second than the second.",
+    "A receipt is a proof of inclusion and its signed checkpoint, made after the statement is durable.",
+    "A release is two statements, the reviewer's decision and the space's note, each durable before the next.",
+    (
+        "A whole review is one person's client: it proves and replays the job's statements, opens the evidence, opens "
+        "its shares and seals them to the buyer, and remembers the ledger durably at every step."
+    ),
+)
 
 
 class Supply:
@@ -268,13 +277,7 @@ def main() -> None:
             proofs(cast, result, given.turns, given.leaves, given.scale)
         finally:
             cast.close()
-        result.notes += [
-            "Figures are rates: a ratio above 1 means that the first does more in a second than the second.",
-            "A receipt is a proof of inclusion and the signed checkpoint it is against, made after the statement is durable.",
-            "A release is two statements, the reviewer's decision and the space's note, each durable before the next.",
-            "A whole review is one person's client: it proves and replays the job's statements, opens the evidence, opens "
-            "its shares and seals them to the buyer, and remembers the ledger durably at every step.",
-        ]  # fmt: skip
+        result.notes += NOTES
         finish(result, work, given.json)
 
 

@@ -19,7 +19,7 @@ FLOORS = {
 # Rooms on one floor that lean on each other, always in this direction.
 SIDEWAYS = {
     ("domain", "crypto"), ("domain", "ledger"), ("ledger", "crypto"), ("jobs", "data"), ("evidence", "jobs"),
-    ("evidence", "data"), ("transport", "api"), ("transport", "storage"), ("cli", "demo"), ("__main__", "cli"),
+    ("evidence", "data"),  ("transport", "api"), ("transport", "storage"), ("cli", "demo"), ("__main__", "cli"),
 }  # fmt: skip
 GENERATED = SOURCE / "api" / "v1"
 IMPURE = {

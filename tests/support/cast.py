@@ -333,7 +333,7 @@ class Cast:
         return Decision(**{**values, **changes})
 
     def release_body(self, **changes: Any) -> Release:
-        state = standing(self.view, self.job, self.output)
+        state = standing(self.view, self.job, self.output, self.now)
         values = {
             "job": self.job.statement, "output": self.job.output, "decisions": state.decisions,
             "artifacts": state.artifacts,

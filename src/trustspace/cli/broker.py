@@ -11,7 +11,7 @@ from trustspace.cli.i18n import _
 
 @click.group("broker", cls=Group)
 def command() -> None:
-    """The source unit's broker: hands a data key to each run that a grant covers, and to nothing else."""
+    """Hand data keys to the runs that a grant covers, and to nothing else."""
 
 
 @command.command("serve")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trustspace.data.description import ColumnDescription, DatasetDescription
     from trustspace.domain.bodies import Policy
     from trustspace.domain.records import DatasetRecord
+    from trustspace.evidence.words import Language
 
 _MOCK_ROWS_SHOWN = 5
 _SIGNS = {
@@ -39,7 +40,7 @@ _SIGNS = {
 
 @click.group("dataset", cls=Group)
 def command() -> None:
-    """Datasets: sealed on the source unit's machine, kept in its enclave, described to everybody."""
+    """Datasets: sealed on your machine, kept in your enclave, described to everybody."""
 
 
 @command.command("submit")
@@ -161,16 +162,22 @@ def _values(column: ColumnDescription) -> str:
 
 def policy_rows(policy: Policy) -> list[tuple[str, str]]:
     """A source unit's policy in words."""
+    excused = _("; ").join(_excused(name) for name in policy.not_applicable)
     code = _("accepted, and flagged to the reviewer") if policy.custom_code == "accept" else _("refused")
     return [
         (_("Developers' own code"), code),
         (_("Patients withheld for evidence"), _("at least {count}", count=policy.minimum_withheld_patients)),
-        *(
-            [(_("Checks that may be left out"), _(", ").join(policy.not_applicable))]
-            if policy.not_applicable
-            else []
-        ),
+        *([(_("Checks that may be left out"), excused)] if excused else []),
     ]
+
+
+def _excused(name: str) -> str:
+    """A check that a policy lets be left out, by its title; ``name:kind`` for one kind of job."""
+    from trustspace.evidence.words import TITLES
+
+    check, _colon, kind = name.partition(":")
+    title = TITLES.get(check, {}).get(cast("Language", language()), check)
+    return compose("{check} ({kind})", check=title, kind=word("kind", kind)) if kind else title
 
 
 @command.command("list")

@@ -8,7 +8,7 @@ import click
 
 from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Command, option
-from trustspace.cli.i18n import language
+from trustspace.cli.i18n import language, translate
 
 
 @click.command("demo", cls=Command)
@@ -18,8 +18,8 @@ from trustspace.cli.i18n import language
 )
 @pass_cli
 def command(cli: Cli, result: Path | None, keep: Path | None) -> None:
-    """Play the whole story on this computer: real processes, real clinical data, and cheats that fail."""
+    """Play the whole story on this computer. Real processes, real clinical data, and cheats that fail."""
     del cli
     from trustspace.demo.story import run
 
-    raise click.exceptions.Exit(run(result, keep, language()))
+    raise click.exceptions.Exit(run(result, keep, language(), translate))

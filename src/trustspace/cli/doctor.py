@@ -13,7 +13,7 @@ from trustspace.errors import CATALOGUE, Code
 @click.command("doctor", cls=Command)
 @pass_cli
 def command(cli: Cli) -> None:
-    """Look whether this computer can isolate developers' code, and say what to do if not."""
+    """Look whether this computer can isolate developers' code. If not, say what to do."""
     from trustspace.sandbox.doctor import probe
 
     report = probe()

@@ -28,7 +28,7 @@ _REASONS = {
 
 @click.group("enclave", cls=Group)
 def command() -> None:
-    """The enclave: the machine beside the data where developers' code meets it, unseen by either side."""
+    """The enclave beside the data, where developers' code meets it. Neither side sees the other there."""
 
 
 @command.command("init")

@@ -57,6 +57,10 @@ def _pieces(text: str) -> Iterable[str]:
 class Formatter(click.HelpFormatter):
     """Wraps by what a terminal shows, not by the number of characters."""
 
+    def write_heading(self, heading: str) -> None:
+        """A heading, which brings its own colon."""
+        self.write(f"{' ' * self.current_indent}{heading}\n")
+
     def write_text(self, text: str) -> None:
         """Paragraphs, each wrapped; a backspace character on its own line keeps the lines of a paragraph."""
         indent = " " * self.current_indent
@@ -124,7 +128,7 @@ class Command(click.Command):
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """How it is called."""
         pieces = " ".join(self.collect_usage_pieces(ctx))
-        formatter.write_usage(ctx.command_path, pieces, prefix=_("Usage:") + " ")
+        formatter.write_usage(ctx.command_path, pieces, prefix=_("Usage: "))
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What it does."""
@@ -140,7 +144,7 @@ class Command(click.Command):
             if record is not None and isinstance(parameter, Option):
                 rows.append(record)
         rows.append(("--help", _("Show this help.")))
-        with formatter.section(_("Options")):
+        with formatter.section(_("Options:")):
             formatter.write_dl(rows)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
@@ -165,7 +169,7 @@ class Group(Command, click.Group):
             for name in self.list_commands(ctx)
             if (command := self.get_command(ctx, name)) is not None and not command.hidden
         ]
-        with formatter.section(_("Commands")):
+        with formatter.section(_("Commands:")):
             formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -13,8 +13,7 @@ from trustspace.cli.i18n import _
 from trustspace.cli.jobview import request_document, show_code, show_grant, show_request
 from trustspace.cli.people import People
 from trustspace.cli.words import short, when, word
-
-TIERS = ("any", "namespaces+seccomp", "namespaces+landlock+seccomp")
+from trustspace.domain.tiers import ANY_TIER, TIERS
 
 
 @click.group("job", cls=Group)
@@ -138,7 +137,7 @@ def countersign(cli: Cli, job: str) -> None:
 )
 @option(
     "--tier",
-    type=click.Choice(TIERS),
+    type=click.Choice((ANY_TIER, *reversed(TIERS))),
     default="any",
     show_default=True,
     help="The weakest sandbox that will do.",

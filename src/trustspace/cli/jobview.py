@@ -8,6 +8,7 @@ from trustspace.cli.dataset import policy_rows
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.output import Output
 from trustspace.cli.words import short, size, when, word
+from trustspace.domain.tiers import ANY_TIER
 
 if TYPE_CHECKING:
     from trustspace.cli.people import People
@@ -145,6 +146,10 @@ def show_code(out: Output, asked: Request) -> None:
     out.say()
 
 
+def _sandbox(tier: str) -> str:
+    return _("any tier") if tier == ANY_TIER else compose("{tier} or stronger", tier=tier)
+
+
 def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None:
     """What a grant permits, sentence by sentence."""
     datasets = _(", ").join(
@@ -157,8 +162,8 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
     lines = [
         _("- Your broker gives the key of {datasets} to at most {runs} run(s) of this job, until {time}.",
           datasets=datasets, runs=body.runs, time=when(body.expires)),
-        _("- Only your enclave {key} may open it, in a sandbox of tier {tier} or better ({evidence}).",
-          key=short(body.enclave), tier=word("value", body.sandbox_tier), evidence=evidence),
+        _("- Only your enclave {key} may open it, in a sandbox ({tier}). Platform evidence: {evidence}.",
+          key=short(body.enclave), tier=_sandbox(body.sandbox_tier), evidence=evidence),
         _("- Any change to the job, its code or its parameters makes the grant worthless."),
         _("- Whatever comes out stays sealed until {threshold} of these reviewers approve it: {reviewers}.",
           threshold=body.reviewer_threshold, reviewers=reviewers),

@@ -10,15 +10,12 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from trustspace.cli.i18n import _, clean_lines, explain
 from trustspace.errors import CATALOGUE, InvalidInput, TrustspaceError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _PLAIN_WIDTH = 120
 _YES = frozenset({"y", "yes", "是", "好", "同意"})
@@ -71,7 +68,7 @@ class Output:
         grid.add_column(overflow="fold")
         for label, value in rows:
             grid.add_row(_cell(label), _cell(value))
-        self._console().print(grid)
+        self._print(grid)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table; cells may have several lines."""
@@ -85,13 +82,17 @@ class Output:
             table.add_column(_cell(header), overflow="fold")
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        self._console().print(table)
+        self._print(table)
 
-    def _console(self) -> Console:
+    def _print(self, renderable: Any) -> None:
         from rich.console import Console
 
         width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-        return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+        console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+        with console.capture() as capture:
+            console.print(renderable)
+        # Padding at the ends of lines helps nobody who copies or greps them.
+        print("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")), flush=True)
 
     @contextlib.contextmanager
     def progress(self, labels: dict[str, str]) -> Iterator[Callable[[str, int, int], None]]:
@@ -133,8 +134,8 @@ class Output:
             )
         print(f"{question} [y/N] ", end="", flush=True)
         answer = sys.stdin.readline()
-        if not answer.endswith("\n"):
-            print()
+        if not (answer.endswith("\n") and sys.stdin.isatty()):
+            print()  # nobody's return key ended the line
         if answer.strip().lower() not in _YES:
             raise Declined
 

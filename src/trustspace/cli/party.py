@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("party", cls=Group)
 def command() -> None:
-    """Who you are: your keys and your fingerprint, made and kept on this machine."""
+    """Your keys and your fingerprint, made and kept on this machine."""
 
 
 @command.command("new")

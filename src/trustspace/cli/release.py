@@ -14,7 +14,7 @@ from trustspace.cli.words import short, size
 
 @click.group("release", cls=Group)
 def command() -> None:
-    """Releases: what every source unit approved, opened by the buyer alone, with its certificate."""
+    """What was released: opened by the buyer alone, with a certificate."""
 
 
 @command.command("fetch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -12,6 +13,7 @@ from trustspace.cli.i18n import _, language
 from trustspace.cli.job import show_jobs
 from trustspace.cli.people import People
 from trustspace.cli.words import size, word
+from trustspace.errors import PermissionDenied
 
 if TYPE_CHECKING:
     from trustspace.client.home import PartyHome
@@ -26,7 +28,7 @@ _reviewer = option(
 
 @click.group("review", cls=Group)
 def command() -> None:
-    """Review: what leaves, leaves because named people approved its exact bytes."""
+    """Outputs: nothing leaves before named people approved its exact bytes."""
 
 
 @command.command("list")
@@ -52,13 +54,11 @@ def listing(cli: Cli, reviewer: str | None) -> None:
 @pass_cli
 def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
     """Show the evidence on a job's output, and who has decided."""
-    from trustspace.client.review import open_artifact
     from trustspace.evidence.render import render_text
 
     home, case = _open(cli, job, reviewer)
-    logs = [a.name for a in case.output.body.artifacts if a.role == "log"] if log else []
-    texts = {name: open_artifact(home, case, name).decode("utf-8", "replace") for name in logs}
-    people = _decisions(case)
+    texts = _logs(home, case) if log else {}
+    people = _decisions(case, home.session.now())
     body = case.job.body
     cli.out.document(
         {
@@ -107,7 +107,23 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
     _show_four_eyes(cli, case, people)
     for name, text in texts.items():
         cli.out.heading(_("What the run printed ({file}); the developer chose these words", file=name))
-        cli.out.block(text)
+        if text is None:
+            cli.out.say(_("It opens only with the other reviewers' shares: no single person can read it."))
+        else:
+            cli.out.block(text)
+
+
+def _logs(home: PartyHome, case: Case) -> dict[str, str | None]:
+    """What the run printed, by file; None where this reviewer cannot open it alone."""
+    from trustspace.client.review import open_artifact
+
+    texts: dict[str, str | None] = {}
+    for artifact in case.output.body.artifacts:
+        if artifact.role == "log":
+            texts[artifact.name] = None
+            with contextlib.suppress(PermissionDenied):
+                texts[artifact.name] = open_artifact(home, case, artifact.name).decode("utf-8", "replace")
+    return texts
 
 
 def _show_four_eyes(cli: Cli, case: Case, people: list[dict[str, str]]) -> None:
@@ -122,15 +138,16 @@ def _show_four_eyes(cli: Cli, case: Case, people: list[dict[str, str]]) -> None:
     )
 
 
-def _decisions(case: Case) -> list[dict[str, str]]:
-    """Each reviewer whom the grant names, with "approve", "reject" or ""."""
+def _decisions(case: Case, now: int) -> list[dict[str, str]]:
+    """Each reviewer whom the grant names, with "approve", "reject", "lapsed" or ""."""
     from trustspace.domain.records import DecisionRecord
 
     verdicts: dict[str, str] = {}
     for digest in case.output.decisions.values():
         record = case.dossier.view.get(DecisionRecord, digest)
         if record is not None:
-            verdicts[record.reviewer] = record.body.verdict
+            lapsed = record.body.verdict == "approve" and record.body.expires < now
+            verdicts[record.reviewer] = "lapsed" if lapsed else record.body.verdict
     return [
         {"name": reviewer.holder, "decision": verdicts.get(reviewer.review, "")}
         for reviewer in case.grant.body.reviewers

@@ -13,7 +13,7 @@ from trustspace.errors import InvalidInput
 
 @click.group("trust", cls=Group)
 def command() -> None:
-    """Whom you trust: fingerprints that you compared with their owners, by telephone or in person."""
+    """Fingerprints that you compared with their owners, and trust from then on."""
 
 
 @command.command("add")
@@ -76,7 +76,7 @@ def listing(cli: Cli) -> None:
     "--quorum",
     type=click.IntRange(0, 64),
     metavar="K",
-    help="How many of your witnesses must have cosigned. Else one more than none.",
+    help="How many of your witnesses must have cosigned. Else as many as before, and at least one.",
 )
 @pass_cli
 def witness(cli: Cli, vkey: str, quorum: int | None) -> None:

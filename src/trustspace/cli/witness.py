@@ -11,7 +11,7 @@ from trustspace.cli.i18n import _
 
 @click.group("witness", cls=Group)
 def command() -> None:
-    """An auditor as witness: vouches that the ledger only ever grew, and stops at a fork."""
+    """Vouch, as an auditor, that the ledger only ever grew."""
 
 
 @command.command("key")

@@ -62,7 +62,12 @@ _WORDS: dict[str, dict[str, str]] = {
         "own": mark("run by the source unit"),
         "operator-hosted": mark("hosted: the operator is not blind"),
     },
-    "verdict": {"approve": mark("approved"), "reject": mark("rejected"), "": mark("not decided yet")},
+    "verdict": {
+        "approve": mark("approved"),
+        "reject": mark("rejected"),
+        "lapsed": mark("approved, but that has lapsed"),
+        "": mark("not decided yet"),
+    },
     "evidence": {"software": mark("software: that machine's administrator can see both sides")},
     "field": {
         "model": mark("Model"),
@@ -93,7 +98,18 @@ _WORDS: dict[str, dict[str, str]] = {
         "output_mib": mark("Largest output (MiB)"),
         "threads": mark("Threads"),
     },
-    "value": {"all": mark("every source unit"), "any": mark("any")},
+    "value": {
+        "all": mark("every source unit"),
+        "any": mark("any"),
+        "logistic_regression": mark("logistic regression"),
+        "mlp": mark("multi-layer perceptron"),
+        "small_cnn": mark("small convolutional network"),
+        "custom": mark("the developer's own model"),
+        "binary_cross_entropy": mark("binary cross-entropy"),
+        "cross_entropy": mark("cross-entropy"),
+        "mean_squared_error": mark("mean squared error"),
+        "software": mark("software"),
+    },
 }
 
 

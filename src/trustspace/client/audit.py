@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from trustspace.client.home import PartyHome
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules import apply
-from trustspace.domain.statements import parse
+from trustspace.domain.statements import Statement, parse
 from trustspace.errors import InvalidInput, LogCorrupted, TrustspaceError, Unavailable
 from trustspace.ledger.checkpoint import Checkpoint, open_checkpoint
 from trustspace.ledger.cosign import WitnessState, advance, cosign
@@ -43,6 +44,8 @@ def verify_ledger(home: PartyHome) -> Audit:
     log = session.sync()
     tree, leaves = MerkleTree(), []
     for digest in session.link.leaves(0, log.size):
+        if tree.size >= log.size:
+            raise LogCorrupted("The ledger has more leaves than its checkpoint says.")
         tree.append(digest)
         leaves.append(digest.hex())
     if tree.size != log.size or tree.root().hex() != log.root:
@@ -52,27 +55,45 @@ def verify_ledger(home: PartyHome) -> Audit:
     while position < log.size:
         entries, following = session.link.read(position, 256, 0)
         for entry in entries:
+            if entry.index >= log.size:
+                break
             statement = parse(entry.envelope)
-            if entry.index < log.size and leaves[entry.index] != statement.digest:
+            if leaves[entry.index] != statement.digest:
                 raise LogCorrupted(
                     "Statement {index} is not the leaf that the ledger has there.", index=entry.index
                 )
+            if replays and entry.index != seen:
+                raise LogCorrupted("The space withholds statement {index} from its auditor.", index=seen)
+            _check_named_state(statement, entry.index, tree)
             if replays:
                 view.install(apply(view, statement, statement.issued))
             seen += 1
         if following <= position:
             break
         position = following
-    return Audit(log.size, log.root, seen, replays and seen >= log.size)
+    if replays and seen != log.size:
+        raise LogCorrupted("The space withholds statement {index} from its auditor.", index=seen)
+    return Audit(log.size, log.root, seen, replays)
+
+
+def _check_named_state(statement: Statement, index: int, tree: MerkleTree) -> None:
+    """What its signer had seen of the ledger is this ledger: otherwise it was shown another one."""
+    named = statement.log
+    if named.size > index or (named.size and tree.root(named.size).hex() != named.root):
+        raise LogCorrupted(
+            "The signer of statement {index} was shown another ledger.",
+            fix="Keep both: signed by the space, they prove the fork.", index=index,
+        )  # fmt: skip
 
 
 class Witness:
     """Cosigns the space's checkpoints: each only if the ledger grew from the last one that it signed."""
 
-    def __init__(self, home: PartyHome, name: str | None = None) -> None:
+    def __init__(self, home: PartyHome) -> None:
         self._home = home
         self._path = home.path / "witness.json"
-        self._name = name or f"witness/{home.fingerprint[:16]}"
+        # The space takes a party's cosignatures under this name alone.
+        self._name = f"witness/{home.fingerprint[:16]}"
 
     @property
     def verifier(self) -> str:
@@ -89,6 +110,11 @@ class Witness:
             content = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return WitnessState()
+        if content.get("forked"):
+            raise LogCorrupted(
+                "This witness has seen the ledger fork and signs no more.",
+                fix="Compare the checkpoints with other parties; only then remove witness.json.",
+            )
         return WitnessState(int(content["size"]), bytes.fromhex(content["root"]), str(content["origin"]))
 
     def cosign_newest(self) -> int | None:
@@ -98,28 +124,38 @@ class Witness:
             LogCorrupted: the ledger has forked or shrunk. Nothing is signed then, ever again, until a person looks.
 
         """
-        session, state = self._home.session, self._state()
-        note, proof = session.link.checkpoint(state.size)
-        checkpoint = open_checkpoint(note, self._home.trust().space.ledger_key)
-        if (
-            checkpoint.size == state.size
-            and checkpoint.root == state.root
-            and self.verifier.split("+")[0] in note
-        ):
-            return None
-        return self._sign(note, checkpoint, state, proof)
-
-    def _sign(self, note: str, checkpoint: Checkpoint, state: WitnessState, proof: tuple[bytes, ...]) -> int:
-        accepted = advance(state, state.size, checkpoint, proof)
-        # Durable before the signature leaves: after a crash the same or a later checkpoint follows, never a fork.
-        content = {"size": accepted.size, "root": accepted.root.hex(), "origin": accepted.origin}
-        write_atomic(self._path, json.dumps(content).encode())
-        line = cosign(
-            note, self._name, self._public(), lambda message: self._home.keys.sign("witness", message),
-            int(time.time()),
-        )  # fmt: skip
-        self._home.session.link.add_cosignature(checkpoint.size, line)
+        session = self._home.session
+        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Reading the state, advancing it and writing it is one step, also beside another process of ours.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._state()
+            note, proof = session.link.checkpoint(state.size)
+            checkpoint = open_checkpoint(note, self._home.trust().space.ledger_key)
+            if checkpoint.size == state.size and checkpoint.root == state.root and f" {self._name} " in note:
+                return None
+            line = self._sign(note, checkpoint, state, proof)
+        finally:
+            os.close(lock)
+        session.link.add_cosignature(checkpoint.size, line)
         return checkpoint.size
+
+    def _sign(self, note: str, checkpoint: Checkpoint, state: WitnessState, proof: tuple[bytes, ...]) -> str:
+        try:
+            if checkpoint.size < state.size:
+                raise LogCorrupted("The ledger has shrunk.")
+            accepted = advance(state, state.size, checkpoint, proof)
+        except LogCorrupted:
+            content = json.loads(self._path.read_bytes())
+            write_atomic(self._path, json.dumps({**content, "forked": True}).encode())
+            raise
+        # Durable before the signature leaves: after a crash the same or a later checkpoint follows, never a fork.
+        kept = {"size": accepted.size, "root": accepted.root.hex(), "origin": accepted.origin}
+        write_atomic(self._path, json.dumps(kept).encode())
+        return cosign(
+            note, self._name, self._public(), lambda message: self._home.keys.sign("witness", message),
+            int(self._home.clock()),
+        )  # fmt: skip
 
     def serve(self, stop: threading.Event, pause_seconds: float = 0.5) -> None:
         """Cosign as the ledger grows, until told to stop; a fork ends it with an error."""

@@ -6,23 +6,24 @@ people refused or withdrew binds it whether or not the space has logged it.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
 
 from trustspace.client.datasets import key_of
 from trustspace.client.home import PartyHome
+from trustspace.client.jobs import refuse
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.domain.binding import run_binding
 from trustspace.domain.bodies import KeyRelease, RunNonce
 from trustspace.domain.records import ChallengeRecord, DatasetRecord, GrantRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import dump
+from trustspace.domain.tiers import tier_satisfies
 from trustspace.errors import BudgetExhausted, PolicyRefused, TrustspaceError, Unavailable, VerificationFailed
-from trustspace.sandbox.config import tier_satisfies
-from trustspace.transport.session import Dossier
+from trustspace.transport.session import Dossier, watch
 
 _LOG = logging.getLogger(__name__)
-_EVIDENCE_STRENGTH = {"software": 0, "snp": 1, "tdx": 1, "nvgpu": 1}
 
 
 class Broker:
@@ -34,32 +35,36 @@ class Broker:
         self._measurements = measurements
 
     def serve(self, stop: threading.Event) -> None:
-        """Attend until told to stop."""
-        position, pause = 0, 0.5
-        while not stop.is_set():
-            try:
-                self.attend()
-                _, position = self._home.session.link.read(position, 256, 15.0)
-                pause = 0.5
-            except Unavailable as error:
-                _LOG.warning("the space cannot be reached: %s", error)
-                stop.wait(pause)
-                pause = min(pause * 2, 30.0)
-            except TrustspaceError:
-                _LOG.exception("attending failed")
-                stop.wait(5.0)
+        """Attend until told to stop.
+
+        Raises:
+            Unavailable: another broker of this party is running.
+
+        """
+        lock = os.open(self._home.path / "broker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Unavailable("Another broker of this party is running.", fix="Stop it first.") from None
+        try:
+            watch(self._home.session, stop, self.attend)
+        finally:
+            os.close(lock)
 
     def attend(self) -> int:
         """Look at every granted job once; returns how many keys were released."""
         released = 0
-        for job in self._home.session.link.view("jobs"):
-            mine = self._home.fingerprint in job["source_units"]
-            if not mine or job["state"] != "granted":
+        for job in self._home.session.link.view("work"):
+            if job["state"] != "granted":
                 continue
             try:
                 released += self._attend(str(job["statement"]))
             except Unavailable:
                 raise
+            except BudgetExhausted:
+                # A run that was counted but never released is lost; with none left the job must end visibly.
+                refuse(self._home, str(job["statement"]))
             except TrustspaceError as error:
                 _LOG.warning("job %s: %s", str(job["statement"])[:12], error)
         return released
@@ -103,8 +108,8 @@ class Broker:
     ) -> None:
         record = dossier.view.get(DatasetRecord, dataset)
         assert record is not None
-        self._check(job, grant, offer, dataset)
-        number = self._count(grant, offer)
+        self._check(job, grant, offer)
+        number = self._count(job, grant, offer, dataset)
         info = run_binding(
             job=job.statement,
             grant=grant.statement,
@@ -125,33 +130,35 @@ class Broker:
         )  # fmt: skip
         self._home.submit(body, "broker")
 
-    def _check(self, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str) -> None:
-        home, evidence = self._home, offer.body.evidence
-        if home.remembered("withdrawn", dataset):
-            raise PolicyRefused("The dataset is withdrawn.")
-        if home.session.now() > min(grant.body.expires, job.body.expires):
+    def _check(self, job: JobRecord, grant: GrantRecord, offer: OfferRecord) -> None:
+        evidence = offer.body.evidence
+        if self._home.session.now() > min(grant.body.expires, job.body.expires):
             raise PolicyRefused("The grant has expired.")
-        own = next(c.challenge for c in offer.body.challenges if c.source_unit == home.fingerprint)
-        given = home.remembered("challenges", own)
-        if (
-            given != {"job": job.statement, "enclave": grant.body.enclave}
-            or offer.enclave != grant.body.enclave
-        ):
-            raise VerificationFailed("The run offer answers a challenge that this broker did not give.")
-        demanded = _EVIDENCE_STRENGTH[grant.body.evidence_kind]
-        if demanded and evidence.kind != grant.body.evidence_kind:
+        if offer.enclave != grant.body.enclave:
+            raise VerificationFailed("The run offer is not by the enclave that the grant names.")
+        if evidence.kind != grant.body.evidence_kind:
             raise PolicyRefused("The run offer's platform evidence is weaker than the grant demands.")
         if not tier_satisfies(evidence.sandbox_tier, grant.body.sandbox_tier):
             raise PolicyRefused("The run offer's sandbox is weaker than the grant demands.")
         if self._measurements is not None and evidence.measurement not in self._measurements:
             raise PolicyRefused("The enclave's software is not a version that this source unit accepts.")
 
-    def _count(self, grant: GrantRecord, offer: OfferRecord) -> int:
-        """Count the run under its grant, durably, before any key is sealed for it."""
-        counted: dict[str, int] = self._home.remembered("runs", grant.statement) or {}
-        if offer.statement not in counted:
-            if len(counted) >= grant.body.runs:
-                raise BudgetExhausted("The grant's {runs} runs are used up.", runs=grant.body.runs)
-            counted[offer.statement] = len(counted) + 1
-            self._home.remember("runs", grant.statement, counted)
-        return counted[offer.statement]
+    def _count(self, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str) -> int:
+        """Count the run under its grant, durably, before any key is sealed for it.
+
+        In one step with what this party's people have decided meanwhile, whatever the space shows or hides.
+        """
+        own = next(c.challenge for c in offer.body.challenges if c.source_unit == self._home.fingerprint)
+        with self._home.changing() as state:
+            if job.statement in state.get("refused", {}):
+                raise PolicyRefused("This source unit has refused the job.")
+            if dataset in state.get("withdrawn", {}):
+                raise PolicyRefused("The dataset is withdrawn.")
+            if state.get("challenges", {}).get(own) != {"job": job.statement, "enclave": grant.body.enclave}:
+                raise VerificationFailed("The run offer answers a challenge that this broker did not give.")
+            counted: dict[str, int] = state.setdefault("runs", {}).setdefault(grant.statement, {})
+            if offer.statement not in counted:
+                if len(counted) >= grant.body.runs:
+                    raise BudgetExhausted("The grant's {runs} runs are used up.", runs=grant.body.runs)
+                counted[offer.statement] = len(counted) + 1
+            return counted[offer.statement]

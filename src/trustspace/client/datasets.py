@@ -84,6 +84,9 @@ def submit(
             name=dataset[:64],
         )
     spooled = _Spool(home, dataset)
+    if (published := _published(home, spooled)) is not None:
+        spooled.clear()
+        return published
     if not spooled.ready(proposal.source):
         spooled.clear()
         version = next_version(home, dataset)
@@ -104,10 +107,22 @@ def submit(
         custody=own.custody,
         enclave=own.enclave_key,
     )
-    statement = home.submit(body, "act")
-    home.remember("datasets", statement.digest, {"key": key_of(dataset, manifest.version), "name": dataset})
+    statement = home.sign(body, "act")
+    spooled.note_statement(statement.digest)
+    home.session.append(statement)
     spooled.clear()
     return statement.digest
+
+
+def _published(home: PartyHome, spooled: _Spool) -> str | None:
+    """The dataset that was signed before a break, if the ledger has it: only the answer was lost then."""
+    digest = spooled.statement()
+    if digest is None:
+        return None
+    try:
+        return home.session.dataset(digest).statement
+    except NotFound:
+        return None
 
 
 def key_of(dataset: str, version: int) -> str:
@@ -116,8 +131,12 @@ def key_of(dataset: str, version: int) -> str:
 
 
 def next_version(home: PartyHome, dataset: str) -> int:
-    """One more than the newest version that the space knows of this source unit's dataset."""
-    versions = [
+    """One more than any version that this source unit has sealed or the space lists.
+
+    The space's list is not believed alone: a version that it hides must not be sealed, and its key lost, again.
+    """
+    versions = [int(home.remembered("versions", dataset) or 0)]
+    versions += [
         int(d["version"])
         for d in home.session.link.view("datasets")
         if d["source_unit"] == home.fingerprint and d["dataset"] == dataset
@@ -130,9 +149,8 @@ def _seal(
 ) -> None:
     table = proposal.table
     name = key_of(dataset, version)
-    if name in home.keys.names():
-        # Left by a break before anything was published under it.
-        home.keys.destroy(name)
+    # Written down first: a version is used once, whatever becomes of it.
+    home.remember("versions", dataset, version)
     home.keys.create_data_key(name)
     sealer = home.keys.sealer(name, dataset_context(home.fingerprint, dataset, version))
     pieces = _Reader(iter_parquet(table))
@@ -208,19 +226,18 @@ def withdraw(home: PartyHome, digest: str) -> None:
 
     Called again after a break, it does what is left to do.
     """
-    known = home.remembered("datasets", digest)
-    if known is None:
+    dossier = home.session.dossier(Subject("digest", digest))
+    record = dossier.view.get(DatasetRecord, digest)
+    if record is None or record.source_unit != home.fingerprint:
         raise NotFound("This source unit has no dataset {digest}.", digest=digest[:12])
     home.remember("withdrawn", digest)
-    if str(known["key"]) in home.keys.names():
-        home.keys.destroy(str(known["key"]))
-    dossier = home.session.dossier(Subject("digest", digest))
+    key = key_of(record.body.dataset, record.body.version)
+    if key in home.keys.names():
+        home.keys.destroy(key)
     said = (
         s for s in dossier.statements if isinstance(s.body, DatasetWithdrawn) and s.body.dataset == digest
     )
     statement = next(said, None) or home.submit(DatasetWithdrawn(dataset=digest), "act")
-    record = dossier.view.get(DatasetRecord, digest)
-    assert record is not None
     link = enclave_link(home, own_enclave(home, None, key=record.body.enclave))
     link.withdraw(statement.envelope.to_bytes())
 
@@ -280,6 +297,7 @@ class _Spool:
         self.file = directory / f"{dataset}.sealed"
         self._envelope = directory / f"{dataset}.manifest"
         self._source = directory / f"{dataset}.source"
+        self._statement = directory / f"{dataset}.statement"
 
     def ready(self, source: str) -> bool:
         """Whether what lies here was sealed, whole, from the file with this digest."""
@@ -289,6 +307,12 @@ class _Spool:
     def finish(self, envelope: bytes, source: str) -> None:
         write_atomic(self._source, source.encode())
         write_atomic(self._envelope, envelope)
+
+    def note_statement(self, digest: str) -> None:
+        write_atomic(self._statement, digest.encode())
+
+    def statement(self) -> str | None:
+        return self._statement.read_text() if self._statement.exists() else None
 
     def envelope(self) -> bytes:
         return self._envelope.read_bytes()
@@ -301,6 +325,7 @@ class _Spool:
     def clear(self) -> None:
         self._envelope.unlink(missing_ok=True)
         self._source.unlink(missing_ok=True)
+        self._statement.unlink(missing_ok=True)
         self.file.unlink(missing_ok=True)
 
 

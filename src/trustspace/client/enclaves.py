@@ -38,7 +38,7 @@ def adopt(home: PartyHome, card: dict[str, Any], address: str, *, custody: Custo
         raise InvalidInput("The file is not an enclave card.")
     key = PartyKey(use="enclave", public=card["enclave_key"], holder=card["name"])
     if key not in home.party.keys:
-        home.publish((*home.party.keys, key))
+        home.publish([key])
     certificate = home.session.link.enrol_enclave(card["request"].encode(), card["enclave_key"])
     own = OwnEnclave(card["name"], card["enclave_key"], address, card["certificate"], custody)
     directory = home.path / "enclaves"

@@ -8,12 +8,13 @@ enclaves/     doors of its own enclaves         spool/        sealed datasets no
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +125,26 @@ class PartyHome:
         raise NotFound("This party has no key for {use}.", use=f"{use} ({holder})" if holder else use)
 
     def publish(self, keys: Iterable[PartyKey]) -> Party:
-        """Replace the party's working keys, signed by its root, and make it known."""
-        party = self.party
-        changed = party.model_copy(update={"sequence": party.sequence + 1, "keys": tuple(keys)})
-        self.submit_as_root(changed)
-        write_atomic(
-            self.path / "party.json", json.dumps(dump(changed), ensure_ascii=False, indent=2).encode(), 0o644
+        """Replace the party's working keys, signed by its root, and make it known.
+
+        A description that stands already, after a break in between, is taken up first.
+        """
+        standing = self.session.party_body(self.fingerprint)
+        if standing.sequence > self.party.sequence:
+            self._write_party(standing)
+        changed = self.party.model_copy(
+            update={
+                "sequence": self.party.sequence + 1,
+                "keys": tuple(dict.fromkeys((*self.party.keys, *keys))),
+            }
         )
+        self.submit_as_root(changed)
+        self._write_party(changed)
         return changed
+
+    def _write_party(self, party: Party) -> None:
+        content = json.dumps(dump(party), ensure_ascii=False, indent=2)
+        write_atomic(self.path / "party.json", content.encode(), 0o644)
 
     # -- the space
 
@@ -241,17 +254,26 @@ class PartyHome:
             return {}
         return content
 
-    def remember(self, kind: str, key: str, value: Any = True) -> None:
-        """Write a decision down before it is sent anywhere; safe beside the party's other processes."""
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[dict[str, Any]]:
+        """The state, to be read and changed in one step beside the party's other processes.
+
+        What the block leaves in it is durable when the block ends; an exception leaves it as it was.
+        """
         lock = os.open(self.path / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = self.state()
-            state.setdefault(kind, {})[key] = value
+            yield state
             content = json.dumps(state, sort_keys=True, ensure_ascii=False)
             write_atomic(self.path / "state.json", content.encode())
         finally:
             os.close(lock)
+
+    def remember(self, kind: str, key: str, value: Any = True) -> None:
+        """Write a decision down before it is sent anywhere."""
+        with self.changing() as state:
+            state.setdefault(kind, {})[key] = value
 
     def remembered(self, kind: str, key: str) -> Any:
         """What was written down, or None."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from trustspace.client.datasets import resolve
 from trustspace.client.home import PartyHome
-from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.crypto.canonical import sha256_hex
 from trustspace.domain.bodies import (
     Countersignature,
+    Dataset,
     DatasetUse,
     Grant,
     Job,
@@ -20,7 +21,9 @@ from trustspace.domain.bodies import (
     Reviewer,
 )  # fmt: skip
 from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.domain.tiers import stronger
 from trustspace.errors import InvalidInput, NotFound, PolicyRefused, VerificationFailed
+from trustspace.jobs.agreement import agreed_parameters
 from trustspace.jobs.bundle import parse_bundle
 from trustspace.jobs.spec import Parameters, load_job_file, read_code
 from trustspace.transport.session import Dossier
@@ -34,9 +37,10 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     file = load_job_file(path)
     code = read_code(file, path)
     parameters = file.parameters()
-    uses, datasets = [], []
+    uses, datasets, named = [], [], []
     for asked in parameters.datasets:
         record = resolve(home, asked.id, asked.version)
+        named.append(asked.model_copy(update={"id": record.body.dataset}))
         home.trust().require(record.source_unit)
         _check_columns(record, parameters.columns_of(asked.id))
         datasets.append(record)
@@ -52,6 +56,8 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
             "The job's field {field} names several datasets, and this version runs a job on one.",
             fix="Name one dataset.", field="datasets",
         )  # fmt: skip
+    # However the file names a dataset, what is signed names it as its source unit does.
+    parameters = parameters.model_copy(update={"datasets": tuple(named)})
     buyer = home.trust().resolve(file.parties.buyer)
     body = Job(
         title=file.job.title,
@@ -145,15 +151,17 @@ def request(home: PartyHome, digest: str) -> Request:
     code: dict[str, str] = {}
     if job.body.code and home.fingerprint in {*job.body.source_units, job.body.developer}:
         code = parse_bundle(home.session.link.fetch(job.body.code, MAX_CODE_BYTES))
-    parameters = Parameters.from_json(job.body.parameters)
-    if canonical_json(parameters.to_json()) != canonical_json(job.body.parameters):
-        raise VerificationFailed("The job's parameters leave out defaults that they must spell out.")
+    parameters = agreed_parameters(job.body, lambda use: _body_of(dossier.view.get(DatasetRecord, use)))
     own = [
         dossier.view.get(DatasetRecord, u.dataset)
         for u in job.body.datasets
         if u.source_unit == home.fingerprint
     ]
     return Request(dossier, job, parameters, code, tuple(record for record in own if record is not None))
+
+
+def _body_of(record: DatasetRecord | None) -> Dataset | None:
+    return record.body if record is not None else None
 
 
 def grant(
@@ -208,17 +216,10 @@ def draft_grant(
         reviewers=named,
         reviewer_threshold=threshold,
         evidence_kind=asked.job.body.evidence_kind,
-        sandbox_tier=_stronger(sandbox_tier, asked.parameters.terms.sandbox_tier),
+        sandbox_tier=stronger(sandbox_tier, asked.parameters.terms.sandbox_tier),
         runs=runs,
         expires=min(asked.job.body.expires, home.session.now() + days * 86400),
     )
-
-
-def _stronger(mine: str, theirs: str) -> str:
-    from trustspace.sandbox.config import TIERS
-
-    order = {tier: rank for rank, tier in enumerate(TIERS)}
-    return min(mine, theirs, key=lambda tier: order.get(tier, len(order)))
 
 
 def _reviewers(keys: tuple[PartyKey, ...], names: tuple[str, ...]) -> tuple[Reviewer, ...]:

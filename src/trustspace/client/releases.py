@@ -14,7 +14,6 @@ from trustspace.crypto.shares import Share, combine, decode_share
 from trustspace.domain.binding import artifact_context, handover_binding
 from trustspace.domain.bodies import Artifact, Receipt, UnitShares
 from trustspace.domain.certificate import Certificate, ReleasedArtifact, build, verify
-from trustspace.domain.permissions import released_artifacts
 from trustspace.domain.records import DecisionRecord, JobRecord, OutputRecord
 from trustspace.domain.trust import TrustFile
 from trustspace.errors import InvalidTransition, NotFound, Unavailable, VerificationFailed
@@ -53,9 +52,7 @@ def fetch(
         )
     output = dossier.view.get(OutputRecord, job.output)
     assert output is not None
-    delivered = [
-        _open(home, dossier, output, _named(output, n)) for n in released_artifacts(dossier.view, job)
-    ]
+    delivered = [_open(home, dossier, output, _named(output, n)) for n in job.released]
     if not job.receipt:
         names = tuple(d.name for d in delivered)
         home.submit(Receipt(job=digest, release=job.release, artifacts=names), "act")

@@ -13,10 +13,11 @@ from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.shares import combine, decode_share
 from trustspace.crypto.wrap import seal_to
 from trustspace.domain.binding import EVIDENCE, artifact_context, handover_binding, share_binding
-from trustspace.domain.bodies import Artifact, BuyerShare, Decision, SealedEvidence, SealedShare
+from trustspace.domain.bodies import Artifact, BuyerShare, Decision, Policy, SealedEvidence, SealedShare
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OutputRecord
 from trustspace.domain.statements import dump
 from trustspace.errors import InvalidInput, NotFound, PermissionDenied, VerificationFailed
+from trustspace.evidence.checks import CHECKS
 from trustspace.evidence.report import Report
 from trustspace.transport.session import Dossier
 
@@ -69,7 +70,7 @@ def open_case(home: PartyHome, digest: str, reviewer: str) -> Case:
         raise PermissionDenied("The grant does not name {reviewer} as a reviewer.", reviewer=reviewer)
     evidence = next(e for e in output.body.evidence if e.source_unit == home.fingerprint)
     report = Report.from_bytes(_open_evidence(home, output, evidence, key, reviewer))
-    _check_report(report, output)
+    _check_report(report, job, output, _policy(home, dossier, job))
     return Case(dossier, job, output, grant, reviewer, evidence, report)
 
 
@@ -97,14 +98,24 @@ def _open_content(
     return salt, data
 
 
-def _check_report(report: Report, output: OutputRecord) -> None:
-    """The report must speak of these very artifacts: its commitments are the output's."""
-    told = report.check("digests").facts.get("commitments")
-    if not isinstance(told, dict):
-        raise VerificationFailed("The evidence does not name the artifacts that it judges.")
-    for artifact in output.body.artifacts:
-        if artifact.role != "log" and told.get(artifact.name) != artifact.commitment:
-            raise VerificationFailed("The evidence judges other bytes than the output holds.")
+def _check_report(report: Report, job: JobRecord, output: OutputRecord, policy: Policy) -> None:
+    """The report must hold every check, excuse only what the policy excuses, and speak of these very artifacts."""
+    if [check.name for check in report.checks] != list(CHECKS):
+        raise VerificationFailed("The evidence leaves out checks, or holds others than it must.")
+    for check in report.checks:
+        excused = {check.name, f"{check.name}:{job.body.kind}"} & set(policy.not_applicable)
+        if check.status == "not_applicable" and not excused:
+            raise VerificationFailed("The evidence excuses a check that the policy does not.")
+    told = report.check("digests").facts
+    commitments = {a.name: a.commitment for a in output.body.artifacts if a.role != "log"}
+    if told.get("commitments") != commitments:
+        raise VerificationFailed("The evidence judges other bytes than the output holds.")
+    granted = {name: pair.get("granted") for name, pair in told.get("digests", {}).items()}
+    asked = {"parameters": sha256_hex(canonical_json(job.body.parameters))}
+    if job.body.code:
+        asked["code"] = job.body.code
+    if any(granted.get(name) != digest for name, digest in asked.items()):
+        raise VerificationFailed("The evidence is of another job than the one that was granted.")
 
 
 def _share_info(output: OutputRecord, artifact: str, unit: str, reviewer: str) -> bytes:
@@ -204,12 +215,6 @@ def reject(home: PartyHome, case: Case, *, comment: str = "") -> str:
 
 
 def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decision:
-    policies = [
-        dump(record.body.policy)
-        for use in case.job.body.datasets
-        if use.source_unit == home.fingerprint
-        and (record := case.dossier.view.get(DatasetRecord, use.dataset)) is not None
-    ]
     salt = os.urandom(_SALT_BYTES)
     if comment:
         home.remember(
@@ -219,7 +224,7 @@ def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decisi
         job=case.job.statement,
         output=case.output.statement,
         evidence=case.evidence.commitment,
-        policy=sha256_hex(canonical_json(policies)),
+        policy=sha256_hex(canonical_json(dump(_policy(home, case.dossier, case.job)))),
         verdict=verdict,
         artifacts=(),
         buyer_key="",
@@ -228,3 +233,12 @@ def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decisi
         comment=commit(comment.encode(), salt) if comment else "",
         expires=home.session.now() + DECISION_DAYS * 86400,
     )
+
+
+def _policy(home: PartyHome, dossier: Dossier, job: JobRecord) -> Policy:
+    """The policy under which this source unit's dataset was submitted."""
+    for use in job.body.datasets:
+        record = dossier.view.get(DatasetRecord, use.dataset)
+        if use.source_unit == home.fingerprint and record is not None:
+            return record.body.policy
+    raise NotFound("The job uses no dataset of this source unit.")

@@ -34,7 +34,7 @@ target = {target}
 positive = {positive}
 optimiser = "adam"
 learning_rate = 0.02
-weight_decay = 0.001
+weight_decay = 0.01
 epochs = {epochs}
 batch_size = 32
 seed = 1
@@ -173,7 +173,10 @@ def _show_request(play: Play, hospital: Hospital) -> None:
         ("request.code", stage.say("request.no-code" if not asked.code else "request.own-code")),
         ("request.withheld", f"{parameters.terms.withheld_percent} %"),
         ("request.outputs", f"{MODEL_ARTIFACT}, {METRICS_ARTIFACT}"),
-        ("request.evidence", f"{body.evidence_kind}; {parameters.terms.sandbox_tier}"),
+        (
+            "request.platform",
+            stage.say("request.platform-of", kind=body.evidence_kind, tier=parameters.terms.sandbox_tier),
+        ),
     ]
     rows = [(stage.say(key), value) for key, value in facts]
     stage.sees(

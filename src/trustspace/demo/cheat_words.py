@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CHEATS: dict[str, tuple[str, str]] = {
     "cheat": ("Cheat", "作弊"),
-    "cheat.control": ("Control:", "对照："),
+    "cheat.control": ("Control: ", "对照："),
     "cheat.refused": ("refused", "已拒绝"),
     "cheat.succeeded": ("SUCCEEDED", "得逞"),
     "cheat.false-buyer": ("the operator enrols a false buyer", "运营方登记假冒的使用单位"),

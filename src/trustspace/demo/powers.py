@@ -206,7 +206,7 @@ class ForkedLink(SpaceLink):
         inclusion = tuple(tree.inclusion_proof(tree.size - 1, tree.size))
         return Receipt(tree.size - 1, note, inclusion, _consistency(tree, known_size))
 
-    def prove(self, what: Subject, known_size: int = 0, *, cosigned: bool = False) -> Proof:
+    def prove(self, what: Subject, known_size: int = 0, **_options: Any) -> Proof:
         """The true statements about a subject, and the forged ones after them, all proven; cosigned by nobody."""
         true = self._honest.prove(what, 0).entries
         tree, note = self._ledger()
@@ -224,9 +224,9 @@ class ForkedLink(SpaceLink):
         tree, note = self._ledger()
         return note, _consistency(tree, known_size)
 
-    def view(self, kind: str, key: str = "") -> Any:
+    def view(self, *asked: Any, **named: Any) -> Any:
         """The true lists."""
-        return self._honest.view(kind, key)
+        return self._honest.view(*asked, **named)
 
     def get_blob(self, digest: str, max_bytes: int, write: Callable[[bytes], object]) -> int:
         """Whatever lies on the operator's disk, to anybody."""

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from trustspace.errors import BY_CODE, CATALOGUE, TrustspaceError, Unavailable
+from trustspace.demo.words import Language
+from trustspace.errors import BY_CODE, Code, TrustspaceError, Unavailable
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -41,7 +42,7 @@ class Child:
         """What the process says on its one ready line.
 
         Raises:
-            TrustspaceError: it ended first; of the kind that its exit code stands for, with its own last words.
+            TrustspaceError: it ended first; of the kind that it says itself, in its own words.
             Unavailable: it did not get ready in time.
 
         """
@@ -58,34 +59,22 @@ class Child:
             if not piece:
                 raise self._ended()
             self._said += piece
-        self.ready = json.loads(self._said.partition(b"\n")[0])
-        return self.ready
+        said: dict[str, Any] = json.loads(self._said.partition(b"\n")[0])
+        if "error" in said:
+            self._process.wait()
+            kind = BY_CODE.get(Code(said["error"]["code"]), TrustspaceError)
+            message, fix = str(said["error"]["message"]), str(said["error"]["fix"])
+            raise kind("{said}", fix="{todo}" if fix else "", said=message, todo=fix)
+        self.ready = said
+        return said
 
     def _ended(self) -> TrustspaceError:
         status = self._process.wait()
-        words = self.last_words()
-        code = next((code for code, meaning in CATALOGUE.items() if meaning.exit_code == status), None)
-        kind = BY_CODE.get(code, TrustspaceError) if code else TrustspaceError
-        return kind(
-            "The {name} could not start: {words}", name=self.name, words=words or f"exit status {status}"
-        )
-
-    def last_words(self) -> str:
-        """The error that it left in its log: the message of a JSON error, or the last lines."""
-        lines = [
-            line
-            for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            if line.strip()
-        ]
-        for line in reversed(lines):
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            error = said.get("error", said) if isinstance(said, dict) else {}
-            if isinstance(error, dict) and "message" in error:
-                return f"{error['message']} {error.get('fix', '')}".strip()
-        return "\n".join(lines[-6:])
+        words = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-6:]
+        return TrustspaceError(
+            "The {name} ended before it was ready, with status {status}: {words}",
+            name=self.name, status=status, words="\n".join(words),
+        )  # fmt: skip
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -122,8 +111,9 @@ class Child:
 class Processes:
     """All children of one play. As a context manager it leaves none behind."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, language: Language) -> None:
         self._logs = logs
+        self._language = language
         self._children: list[Child] = []
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -139,7 +129,7 @@ class Processes:
         environment = {key: value for key, value in os.environ.items() if key not in _NOT_HANDED_ON}
         with log.open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "trustspace", "--home", str(home), "--lang", "en", "--json", *command],
+                [sys.executable, "-m", "trustspace", "--home", str(home), "--lang", self._language, "--json", *command],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment,
                 # Ctrl-C is for the play; it then ends its children in order.
                 start_new_session=True,

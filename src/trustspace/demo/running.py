@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from trustspace.client import jobs, review
 from trustspace.client.home import PartyHome
 from trustspace.demo.cast import Hospital, Play, wait_until
+from trustspace.demo.prose import Prose
 from trustspace.domain.records import OutputRecord
 from trustspace.errors import TrustspaceError
 from trustspace.evidence.render import MARKS
@@ -108,11 +110,11 @@ def _evidence(play: Play, report: Report) -> list[RenderableType]:
             f"{MARKS[check.status]} {TITLES[check.name][language]}", style=_COLOURS.get(check.status, "")
         )
         title.append(f"  [{STATUSES[check.status][language]}]", style="default")
-        lines += [title, Text("  " + check.summary.in_language(language))]
+        lines += [title, Padding(Prose(check.summary.in_language(language)), (0, 0, 0, 2))]
     verdict = f"{VERDICTS[report.verdict][language]}: {report.headline.in_language(language)}"
     return [
         *lines,
         Text(),
-        Text(verdict, style="bold"),
-        Text(report.limits.in_language(language), style="italic"),
+        Prose(verdict, "bold"),
+        Prose(report.limits.in_language(language), "italic"),
     ]

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trustspace.demo.attempts import Cheat
+from trustspace.demo.prose import Command, Prose
 from trustspace.demo.words import Language, say
 from trustspace.errors import TrustspaceError
 from trustspace.evidence.render import neutralise
@@ -62,7 +63,7 @@ class Stage:
         """The title."""
         self.console.print(
             Panel(
-                Text(self.say("intro")), title=Text(self.say("title"), style="bold"), box=box.DOUBLE,
+                Prose(self.say("intro")), title=Text(self.say("title"), style="bold"), box=box.DOUBLE,
                 padding=(0, 2), title_align="left",
             )
         )  # fmt: skip
@@ -101,8 +102,8 @@ class Stage:
         details: dict[str, str | int],
     ) -> None:  # fmt: skip
         commands = (command,) if isinstance(command, str) else tuple(command)
-        parts: list[RenderableType] = [Text(self.say(key, **details)), *bodies]
-        parts += [Text(f"$ {line}", style=GREY) for line in commands]
+        parts: list[RenderableType] = [Prose(self.say(key, **details)), *bodies]
+        parts += [Command(line, GREY) for line in commands]
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=6, justify="right", style=GREY, no_wrap=True)
         grid.add_column(width=9, no_wrap=True)
@@ -129,7 +130,7 @@ class Stage:
         for index, name in enumerate(columns):
             table.add_column(Text(name), justify="right" if index in right else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(neutralise(cell)) for cell in row))
+            table.add_row(*(Prose(neutralise(cell)) for cell in row))
         return table
 
     def facts(self, rows: Sequence[tuple[str, str]]) -> Table:
@@ -138,7 +139,7 @@ class Stage:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in rows:
-            grid.add_row(Text(name), Text(neutralise(value)))
+            grid.add_row(Text(name), Prose(neutralise(value)))
         return grid
 
     def box(self, *bodies: RenderableType, title: str) -> Panel:
@@ -161,12 +162,12 @@ class Stage:
             lines: list[RenderableType] = []
             tried = self.say(attempt.key, **attempt.details)
             if attempt.control:
-                lines.append(Text(f"{self.say('cheat.control')} {tried}"))
+                lines.append(Prose(self.say("cheat.control") + tried))
             else:
-                lines.append(Text(tried, style="bold"))
-                lines.append(Text(self.say(f"{attempt.key}.why", **attempt.details)))
+                lines.append(Prose(tried, "bold"))
+                lines.append(Prose(self.say(f"{attempt.key}.why", **attempt.details)))
             if attempt.stopped is not None:
-                lines.append(Text(self.error_text(attempt.stopped), style=GREY))
+                lines.append(Prose(self.error_text(attempt.stopped), GREY))
             grid.add_row(Text(mark, style=style), Group(*lines))
             parts.append(grid)
         verdict = self.say("cheat.refused" if cheat.refused else "cheat.succeeded")
@@ -182,17 +183,17 @@ class Stage:
     def note(self, key: str, **details: str | int) -> None:
         """Something to be said by nobody in particular."""
         self.console.print()
-        self.console.print(Text(self.say(key, **details)))
+        self.console.print(Prose(self.say(key, **details)))
 
     def problem(self, error: TrustspaceError) -> None:
         """Why the story cannot go on."""
-        lines = [Text(neutralise_lines(self._translate(error.message).format(**error.details)))]
+        lines: list[RenderableType] = [
+            Prose(neutralise_lines(self._translate(error.message).format(**error.details)))
+        ]
         if error.fix:
-            lines.append(
-                Text(neutralise_lines(self._translate(error.fix).format(**error.details)), style="bold")
-            )
+            lines.append(Prose(neutralise_lines(self._translate(error.fix).format(**error.details)), "bold"))
         if error.code == "cannot-isolate":
-            lines.append(Text("$ trustspace doctor", style=GREY))
+            lines.append(Command("trustspace doctor", GREY))
         self.console.print()
         self.console.print(
             Panel(Group(*lines), title=Text(self.say("problem")), border_style="red", title_align="left")

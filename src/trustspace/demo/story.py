@@ -46,7 +46,7 @@ def run(
     # What the cheats provoke is shown in the story; the libraries' own warnings about it are not.
     logging.getLogger("trustspace").addHandler(logging.NullHandler())
     try:
-        with _ending_on_signals(), _workplace(keep) as root, Processes(root / "logs") as processes:
+        with _ending_on_signals(), _workplace(keep) as root, Processes(root / "logs", language) as processes:
             return _play(root, stage, processes, json_path, keep)
     except KeyboardInterrupt:
         stage.note("interrupted")
@@ -118,6 +118,8 @@ def _result(play: Play, auc: Auc | None, *, certificate_verified: bool, seconds:
             stage.table([say("col.model"), "AUC", say("col.bar")], figures, right=(1,),
                         title=say("auc.title", patients=len(play.cohort.buyer)))
         )  # fmt: skip
+        if len(play.hospitals) == 1:
+            stage.note("auc.one")
     rows = [
         (say(f"cheat.{cheat.name}"), str(sum(not a.control for a in cheat.attempts)),
          str(sum(a.control for a in cheat.attempts)), say("cheat.refused" if cheat.refused else "cheat.succeeded"))

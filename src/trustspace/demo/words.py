@@ -15,18 +15,18 @@ STORY: dict[str, tuple[str, str]] = {
             "A hospital's data trains a model for a clinic. The developer never sees the data, the operator sees "
             "neither data nor model, and the clinic gets the model only once the hospital's reviewer has approved it. "
             "Everything below really happens, in separate processes over mutual TLS, with the measurements of 569 real "
-            "patients. Grey lines are the commands that a person would type."
+            "patients. Lines that begin with $ are what a person would type."
         ),
         (
             "一家医院的数据，为一家门诊部训练模型。开发方始终看不到数据，运营方既看不到数据也看不到模型，"
             "门诊部只有在医院审查人批准之后才能得到模型。以下每一步都真实发生：各方进程相互独立，经双向 TLS 通信，"
-            "数据为 569 名真实患者的检测值。灰色行是人工操作时输入的命令。"
+            "数据为 569 名真实患者的检测值。以 $ 开头的行是人工操作时输入的命令。"
         ),
     ),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
-    "verb.does": ("does", "做"),
-    "verb.sees": ("sees", "看到"),
+    "verb.does": ("DOES", "所做"),
+    "verb.sees": ("SEES", "所见"),
     "who.operator": ("operator", "运营方"),
     "who.hospital": ("hospital", "医院"),
     "who.broker": ("broker", "密钥代理"),
@@ -180,7 +180,8 @@ STORY: dict[str, tuple[str, str]] = {
     "request.own-code": ("the developer's own", "开发方自有代码"),
     "request.withheld": ("withheld", "留出患者"),
     "request.outputs": ("would come out", "产出文件"),
-    "request.evidence": ("evidence; tier", "证明；沙箱等级"),
+    "request.platform": ("platform", "运行环境"),
+    "request.platform-of": ("{kind} evidence, sandbox tier: {tier}", "{kind} 证明，沙箱等级：{tier}"),
     "request.pinned": ("{name} ({fingerprint}…, pinned)", "{name}（{fingerprint}…，已固定）"),
     "grant.granted": (
         (
@@ -323,6 +324,13 @@ STORY: dict[str, tuple[str, str]] = {
     "auc.local": ("local: scikit-learn on one hospital's rows", "本地：scikit-learn，单家医院数据"),
     "auc.federated": ("federated: the released model", "联合：已交付的模型"),
     "auc.pooled": ("pooled: scikit-learn on all hospitals' rows", "集中：scikit-learn，全部医院数据"),
+    "auc.one": (
+        (
+            "With one hospital, local and pooled are the same rows, and federated is its model: trained in the "
+            "sandbox, on the four fifths of these rows that were not withheld."
+        ),
+        "只有一家医院时，“本地”与“集中”是同样的数据，“联合”即它的模型：在沙箱中用未留出的五分之四数据训练。",
+    ),
     "col.model": ("model", "模型"),
     "col.bar": ("0.5 (chance) … 1", "0.5（随机）… 1"),
     "col.attempts": ("attempts", "尝试"),

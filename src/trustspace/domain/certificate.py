@@ -146,12 +146,10 @@ def _statement(proven: ProvenStatement) -> Statement:
 
 
 def _summary(certificate: Certificate, view: MemoryView, job: JobRecord, size: int) -> Verified:
-    from trustspace.domain.quorum import standing
-
     output = view.get(OutputRecord, job.output)
     if output is None:
         raise VerificationFailed("The certificate lacks the output.")
-    released = standing(view, job, output).artifacts
+    released = job.released
     if not {a.name for a in certificate.artifacts} <= set(released):
         raise VerificationFailed("The certificate names an artifact that was not released.")
     offers = [view.get(OfferRecord, digest) for digest in job.offers.values()]

@@ -121,19 +121,7 @@ def _may_read_reference(view: View, caller: str, purpose: str, statement: str, d
         return False
     if any(unit.source_unit == caller for unit in artifact.units):
         return True
-    return (
-        caller == job.body.buyer
-        and job.state == "released"
-        and artifact.name in released_artifacts(view, job)
-    )
-
-
-def released_artifacts(view: View, job: JobRecord) -> tuple[str, ...]:
-    """The artifacts that every source unit concerned has approved, in the output's order."""
-    from trustspace.domain.quorum import standing
-
-    output = view.get(OutputRecord, job.output)
-    return standing(view, job, output).artifacts if output else ()
+    return caller == job.body.buyer and job.state == "released" and artifact.name in job.released
 
 
 def names_everyone_once(job: Job) -> bool:

@@ -18,8 +18,8 @@ class Standing:
     waiting_for: tuple[str, ...]
 
 
-def standing(view: View, job: JobRecord, output: OutputRecord) -> Standing:
-    """Count the decisions on an output.
+def standing(view: View, job: JobRecord, output: OutputRecord, now: int) -> Standing:
+    """Count the decisions on an output that stand at ``now``; an approval stops counting when it expires.
 
     The source units concerned are those whose data key was opened: all that the job names, fixed at
     its start. One rejection ends it. An artifact is approved when every unit holding shares of its
@@ -30,6 +30,7 @@ def standing(view: View, job: JobRecord, output: OutputRecord) -> Standing:
     ]
     if any(d.body.verdict == "reject" for d in decisions):
         return Standing("rejected", (), (), ())
+    decisions = [d for d in decisions if now <= d.body.expires]
     waiting = []
     for unit in job.body.source_units:
         grant = view.get(GrantRecord, job.grants.get(unit, ""))

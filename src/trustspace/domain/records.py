@@ -78,6 +78,8 @@ class JobRecord(Record):
     output: str = ""
     release: str = ""
     receipt: str = ""
+    released: tuple[str, ...] = ()
+    moves: tuple[tuple[int, str], ...] = ()
     statements: tuple[str, ...] = ()
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from trustspace.crypto.canonical import canonical_json
 from trustspace.domain import states
 from trustspace.domain.bodies import (
     Artifact,
@@ -17,6 +18,7 @@ from trustspace.domain.bodies import (
     Dataset,
     DatasetWithdrawn,
     Decision,
+    Evidence,
     Grant,
     Job,
     KeyRelease,
@@ -44,9 +46,11 @@ from trustspace.domain.records import (
     View,
 )  # fmt: skip
 from trustspace.domain.statements import Statement
+from trustspace.domain.tiers import tier_satisfies
 from trustspace.errors import (
     AlreadyExists,
     InvalidInput,
+    InvalidTransition,
     PermissionDenied,
     PolicyRefused,
     Stale,
@@ -55,6 +59,7 @@ from trustspace.errors import (
 
 CLOCK_SKEW_SECONDS = 300
 MAX_JOB_SECONDS = 366 * 86400
+MAX_DESCRIPTION_BYTES = 256 << 10
 Changes = tuple[Record, ...]
 B = TypeVar("B", bound=Body)
 
@@ -82,7 +87,17 @@ def apply(view: View, statement: Statement, now: int) -> Changes:
             "The statement's author is not enrolled in this space.", fix="Ask for an invitation."
         )
     key = signing_key(author.body, statement).hex()
-    return _RULES[statement.type](view, statement, now, key)
+    return tuple(_noted(view, record, now) for record in _RULES[statement.type](view, statement, now, key))
+
+
+def _noted(view: View, record: Record, now: int) -> Record:
+    """A changed job remembers when its coarse state moved, so that it can be told later, and coarsely."""
+    if not isinstance(record, JobRecord):
+        return record
+    old, told = view.get(JobRecord, record.statement), states.COARSE[record.state]
+    if old is not None and states.COARSE[old.state] == told:
+        return record
+    return record.model_copy(update={"moves": (*record.moves, (now, told))})
 
 
 def job_of(statement: Statement) -> str:
@@ -137,6 +152,11 @@ def _party(view: View, statement: Statement) -> Changes:
 
 def _dataset(view: View, statement: Statement, now: int, key: str) -> Changes:
     body = _body(statement, Dataset)
+    if len(canonical_json(body.description)) > MAX_DESCRIPTION_BYTES:
+        raise InvalidInput(
+            "The dataset's description is larger than {limit} bytes.",
+            fix="Describe fewer columns, or shorter.", limit=MAX_DESCRIPTION_BYTES,
+        )  # fmt: skip
     author = view.get(PartyRecord, statement.by)
     assert author is not None
     if body.enclave not in {k.public for k in author.body.keys if k.use == "enclave"}:
@@ -287,6 +307,7 @@ def _run_offer(view: View, statement: Statement, now: int, key: str) -> Changes:
     grant = view.get(GrantRecord, job.grants.get(statement.by, ""))
     if grant is None or grant.body.enclave != key:
         raise PermissionDenied("The run offer is not signed by the enclave that the grant names.")
+    _check_evidence(view, job, statement.by, body.evidence)
     if {c.source_unit for c in body.challenges} != set(job.body.source_units):
         raise InvalidInput("A run offer answers one challenge of every source unit.")
     used: list[Record] = []
@@ -302,6 +323,24 @@ def _run_offer(view: View, statement: Statement, now: int, key: str) -> Changes:
     changed = _advance(job, "run-offer", statement, offers={**job.offers, statement.by: statement.digest})
     offer = OfferRecord(statement=statement.digest, source_unit=statement.by, enclave=key, body=body)
     return (changed, offer, *used)
+
+
+def _check_evidence(view: View, job: JobRecord, unit: str, evidence: Evidence) -> None:
+    """What the offer says of its platform meets the demands of every grant of the job."""
+    if evidence.kind != "software":
+        # Whoever runs the enclave writes this word: it counts once somebody verifies what stands behind it.
+        raise PolicyRefused("Platform evidence of kind {kind} cannot be verified yet.", kind=evidence.kind)
+    for grant in (view.get(GrantRecord, digest) for digest in job.grants.values()):
+        if grant is None or grant.body.evidence_kind != evidence.kind:
+            raise PolicyRefused("The run offer's platform evidence is weaker than a grant demands.")
+        if not tier_satisfies(evidence.sandbox_tier, grant.body.sandbox_tier):
+            raise PolicyRefused("The run offer's sandbox is weaker than a grant demands.")
+    for use in job.body.datasets:
+        dataset = view.get(DatasetRecord, use.dataset)
+        if use.source_unit == unit and dataset is not None and dataset.body.custody != evidence.custody:
+            raise PolicyRefused(
+                "The run offer's custody is not the one that the dataset was submitted under."
+            )
 
 
 def _key_release(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -412,8 +451,16 @@ def _decision(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise PermissionDenied("The decision is not on this job's output.")
     if key not in {r.review for r in grant.body.reviewers}:
         raise PermissionDenied("The decision is not by a reviewer that the grant names.")
-    if key in output.decisions:
+    if job.state == "approved" and standing(view, job, output, now).verdict == "approved":
+        # Only when an approval has expired before the release is there anything left to decide.
+        raise InvalidTransition(
+            "This job is in state {state}: {event} cannot happen now.", state=job.state, event="decision"
+        )
+    before = view.get(DecisionRecord, output.decisions.get(key, ""))
+    if before is not None and now <= before.body.expires:
         raise AlreadyExists("This reviewer has decided already.")
+    if body.expires <= now:
+        raise InvalidInput("The decision's field {field} lies in the past.", field="expires")
     evidence = next(e for e in output.body.evidence if e.source_unit == statement.by)
     if body.evidence != evidence.commitment:
         raise InvalidInput("The decision is on other evidence than the output's.")
@@ -426,7 +473,7 @@ def _decision(view: View, statement: Statement, now: int, key: str) -> Changes:
     )
     output = output.model_copy(update={"decisions": {**output.decisions, key: statement.digest}})
     job = _advance(job, "decision", statement)
-    verdict = standing(_Overlay(view, decided), job, output).verdict
+    verdict = standing(_Overlay(view, decided), job, output, now).verdict
     if verdict != "open":
         job = _advance(job, "*rejected" if verdict == "rejected" else "*quorum", None)
     return (job, output, decided)
@@ -472,13 +519,10 @@ def _release(view: View, statement: Statement, now: int, key: str) -> Changes:
     output = view.get(OutputRecord, body.output)
     if output is None or job.output != body.output:
         raise InvalidInput("The release is not of this job's output.")
-    state = standing(view, job, output)
+    state = standing(view, job, output, now)
     if state.verdict != "approved" or (body.artifacts, body.decisions) != (state.artifacts, state.decisions):
-        raise PolicyRefused("The release is not what the source units approved.")
-    decisions = [view.get(DecisionRecord, digest) for digest in state.decisions]
-    if any(decision is None or now > decision.body.expires for decision in decisions):
-        raise PolicyRefused("An approval has expired before the output was released.")
-    return (_advance(job, "release", statement, release=statement.digest),)
+        raise PolicyRefused("The release is not what the source units approved, or an approval has expired.")
+    return (_advance(job, "release", statement, release=statement.digest, released=body.artifacts),)
 
 
 def _receipt(view: View, statement: Statement, now: int, key: str) -> Changes:

@@ -39,6 +39,7 @@ JOB: dict[tuple[str, str], str] = {
     ("in-review", "*rejected"): "rejected",
     ("in-review", "*quorum"): "approved",
     ("in-review", "*expired"): "expired",
+    ("approved", "decision"): "in-review",
     ("approved", "release"): "released",
     ("released", "receipt"): "released",
 }
@@ -60,6 +61,22 @@ COARSE: dict[str, str] = {
     "approved": "in review", "released": "released",
     "refused": "not released", "expired": "not released", "failed": "not released", "rejected": "not released",
 }  # fmt: skip
+
+
+def coarse_state(moves: tuple[tuple[int, str], ...], now: int, slot_seconds: int) -> str:
+    """What a developer or buyer is told: the coarse state as of the last slot's beginning.
+
+    ``moves`` are (seconds, coarse state) since submission, oldest first. A release is told at once: from
+    then on there is nothing left to hide.
+    """
+    if moves and moves[-1][1] == "released":
+        return "released"
+    boundary = now - now % slot_seconds if slot_seconds else now + 1
+    told = "waiting"
+    for at, state in moves:
+        if at < boundary:
+            told = state
+    return told
 
 
 def advance(table: dict[tuple[str, str], str], state: str, event: str, what: str) -> str:

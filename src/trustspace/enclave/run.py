@@ -20,7 +20,7 @@ from trustspace.data.manifest import DatasetManifest
 from trustspace.data.parquet import read_parquet
 from trustspace.data.patients import patient_keys
 from trustspace.domain.binding import dataset_context, run_binding
-from trustspace.domain.bodies import Artifact, Evidence, KeyRelease, SealedEvidence
+from trustspace.domain.bodies import Artifact, Dataset, Evidence, KeyRelease, SealedEvidence
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
 from trustspace.domain.statements import dump
 from trustspace.enclave.datasets import DatasetStore
@@ -28,6 +28,7 @@ from trustspace.enclave.packing import Blob, Content, Run, pack_artifact, pack_e
 from trustspace.errors import InvalidInput, TrustspaceError, VerificationFailed
 from trustspace.evidence.facts import Delivered, DigestPair, PartMetrics, RunFacts, read_evaluation
 from trustspace.evidence.report import build_report
+from trustspace.jobs.agreement import agreed_parameters
 from trustspace.jobs.artifacts import check_artifacts
 from trustspace.jobs.container import RawArtifact, unpack
 from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
@@ -65,6 +66,11 @@ class Order:
     code: bytes
     history: tuple[Delivered, ...]
 
+    def dataset(self, digest: str) -> Dataset | None:
+        """The proven dataset behind a statement's digest."""
+        record = self.dossier.view.get(DatasetRecord, digest)
+        return record.body if record is not None else None
+
 
 @dataclass(frozen=True)
 class Produced:
@@ -92,7 +98,10 @@ def execute(order: Order, store: DatasetStore, launcher: Launcher) -> Produced:
         RunError: with the reason that the ledger may show.
 
     """
-    parameters = Parameters.from_json(order.job.body.parameters)
+    try:
+        parameters = agreed_parameters(order.job.body, order.dataset)
+    except TrustspaceError as error:
+        raise RunError("not-opened", error.public_message.encode()) from None
     rows = _open_rows(order, parameters, store)
     with ExitStack() as stack:
         code = stack.enter_context(_memory(order.code, "code")) if order.code else None

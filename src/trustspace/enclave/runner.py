@@ -6,6 +6,7 @@ die with it: a restarted enclave declares the runs it lost failed, and offers an
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections import deque
@@ -15,22 +16,25 @@ from typing import Any
 
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.bodies import Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
-from trustspace.domain.records import ChallengeRecord, DatasetRecord, GrantRecord, JobRecord, OutputRecord
+from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord
 from trustspace.domain.statements import Statement
+from trustspace.domain.tiers import tier_satisfies
 from trustspace.domain.trust import TrustFile
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.home import EnclaveHome
-from trustspace.enclave.run import Order, RunError, execute
-from trustspace.errors import NotFound, TrustspaceError, Unavailable, VerificationFailed
+from trustspace.enclave.run import Order, Produced, RunError, execute
+from trustspace.errors import TrustspaceError, Unavailable
 from trustspace.evidence.facts import Delivered
-from trustspace.sandbox.config import tier_satisfies
+from trustspace.jobs.spec import Parameters
 from trustspace.sandbox.launcher import Launcher
+from trustspace.storage.files import write_atomic
 from trustspace.transport.links import Subject
-from trustspace.transport.session import Dossier, Session
+from trustspace.transport.session import Dossier, Session, watch
 
 _LOG = logging.getLogger(__name__)
-HISTORY = 50
 FAILURES = 20
+RESIGN_SECONDS = 240
+NOT_DELIVERED = frozenset({"failed", "rejected", "refused", "expired"})
 MAX_CODE_BYTES = 1 << 20
 
 
@@ -71,7 +75,11 @@ class Runner:
         self._first_row_ms: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(max_workers=concurrent, thread_name_prefix="run")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="runner", daemon=True)
+        # Offers whose end this process has seen to: an older view of the ledger must not end them again.
+        self._ended: set[str] = set()
+        self._thread = threading.Thread(
+            target=watch, args=(session, self._stop, self._attend_all), name="runner", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to attend."""
@@ -92,31 +100,14 @@ class Runner:
         """Milliseconds from a sandbox's start to its first row, by job."""
         return dict(self._first_row_ms)
 
-    def _loop(self) -> None:
-        position, pause = 0, 0.5
-        while not self._stop.is_set():
-            try:
-                self._attend_all()
-                _, position = self._session.link.read(position, 256, 15.0)
-                pause = 0.5
-            except Unavailable as error:
-                _LOG.warning("the space cannot be reached: %s", error)
-                self._stop.wait(pause)
-                pause = min(pause * 2, 30.0)
-            except TrustspaceError:
-                _LOG.exception("attending to jobs failed")
-                self._stop.wait(5.0)
-
     def _attend_all(self) -> None:
-        for job in self._session.link.view("jobs"):
-            if self._owner not in job["source_units"] or job["state"] not in ("granted", "running"):
-                continue
+        for job in self._session.link.view("work"):
             try:
                 self._attend(str(job["statement"]))
             except Unavailable:
                 raise
             except TrustspaceError as error:
-                _LOG.warning("job %s: %s", job["statement"][:12], error)
+                _LOG.warning("job %s: %s", str(job["statement"])[:12], error)
 
     def dossier(self, digest: str) -> Dossier:
         """A job's dossier, in which the pinned source unit's grant stands for the other parties it names."""
@@ -139,6 +130,8 @@ class Runner:
         if grant is None or grant.body.enclave != self._key.hex():
             return
         run, standing = self._runs.get(digest), job.offers.get(self._owner)
+        if standing in self._ended:
+            return
         if standing and (run is None or run.offer != standing):
             # Ours, but from before a restart: its key is gone.
             self._fail(digest, standing, RunError("host"))
@@ -196,47 +189,89 @@ class Runner:
         produced = execute(order, self._store, self._launcher)
         # The opened keys have done their work; nothing of this run can be opened again.
         run.key.destroy()
-        for blob in produced.blobs:
-            self._session.link.put_blob(blob.data, blob.digest, len(blob.data))
+        self._first_row_ms[digest] = produced.first_row_ms
         body = Output(
             job=digest, offer=run.offer, grants=tuple(job.grants[unit] for unit in job.body.source_units),
             artifacts=produced.artifacts, evidence=produced.evidence, sandbox_tier=self._evidence.sandbox_tier,
         )  # fmt: skip
-        self._first_row_ms[digest] = produced.first_row_ms
-        self._session.append(self._sign(body))
+        self._record(job, body)
+        self._hand_in(job, produced, body)
+        self._ended.add(run.offer)
         self._forget(digest)
 
+    def _hand_in(self, job: JobRecord, produced: Produced, body: Output) -> None:
+        """Upload and sign, however long the space is away: a day's training is not lost to its restart."""
+        statement: Statement | None = None
+        pause = 0.5
+        while True:
+            try:
+                for blob in produced.blobs:
+                    self._session.link.put_blob(blob.data, blob.digest, len(blob.data))
+                # The same statement again, as long as its time is near: its answer may only have been lost.
+                if statement is None or abs(self._session.now() - statement.issued) > RESIGN_SECONDS:
+                    statement = self._sign(body)
+                self._session.append(statement)
+                return
+            except Unavailable as error:
+                if self._stop.is_set() or self._session.now() > job.body.expires:
+                    raise RunError("host") from None
+                _LOG.warning("handing in the output of %s waits: %s", job.statement[:12], error)
+                self._stop.wait(pause)
+                pause = min(pause * 2, 30.0)
+
+    def _record(self, job: JobRecord, body: Output) -> None:
+        """Remember on the enclave's own disk what was made for whom, before it is handed in."""
+        datasets = [d.id for d in Parameters.from_json(job.body.parameters).datasets]
+        entry = {
+            "job": job.statement, "buyer": job.body.buyer, "title": job.body.title, "datasets": datasets,
+            "bytes": sum(a.sealed_bytes for a in body.artifacts if a.role != "log"),
+        }  # fmt: skip
+        entries = [*self._made(), entry]
+        write_atomic(self._home.path / "made.json", json.dumps(entries, ensure_ascii=False).encode())
+
+    def _made(self) -> list[dict[str, Any]]:
+        try:
+            entries: list[dict[str, Any]] = json.loads((self._home.path / "made.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        return entries
+
     def _history(self, job: JobRecord) -> tuple[Delivered, ...]:
-        """What this buyer holds already from this source unit, each proven."""
+        """What this buyer holds already from this source unit, or may hold.
+
+        From this enclave's own record. The ledger can show that something was not delivered; what the space
+        will not show counts as delivered.
+        """
         delivered = []
-        for other in self._session.link.view("jobs")[-HISTORY:]:
-            if other["state"] != "released" or other["buyer"] != job.body.buyer:
+        for entry in self._made():
+            if entry["buyer"] != job.body.buyer or entry["job"] == job.statement:
                 continue
             try:
-                dossier = self.dossier(str(other["statement"]))
-            except (NotFound, VerificationFailed):
-                continue
-            record = dossier.job(str(other["statement"]))
-            output = dossier.view.get(OutputRecord, record.output)
-            if output is None or self._owner not in record.body.source_units:
-                continue
-            names = [dossier.view.get(DatasetRecord, u.dataset) for u in record.body.datasets]
-            delivered.append(
-                Delivered(
-                    record.output, record.body.title, tuple(n.body.dataset for n in names if n),
-                    sum(a.sealed_bytes for a in output.body.artifacts if a.role != "log"),
+                state = self.dossier(str(entry["job"])).job(str(entry["job"])).state
+            except TrustspaceError:
+                state = "not shown"
+            if state not in NOT_DELIVERED:
+                delivered.append(
+                    Delivered(
+                        str(entry["job"]), str(entry["title"]), tuple(entry["datasets"]), int(entry["bytes"])
+                    )
                 )
-            )  # fmt: skip
         return tuple(delivered)
 
     def _fail(self, digest: str, offer: str, error: RunError) -> None:
         self._failures.append(Failure(digest, error.reason, error.log[-65536:].decode("utf-8", "replace")))
-        self._forget(digest)
         reason: Any = error.reason
         try:
             self._session.append(self._sign(RunFailed(job=digest, offer=offer, reason=reason)))
-        except TrustspaceError as refused:
+        except Unavailable as refused:
+            # Seen to again when the space is back: the run is then one whose key is gone.
             _LOG.warning("could not note the failure of %s: %s", digest[:12], refused)
+        except TrustspaceError as refused:
+            _LOG.warning("the failure of %s was not taken: %s", digest[:12], refused)
+            self._ended.add(offer)
+        else:
+            self._ended.add(offer)
+        self._forget(digest)
 
     def _forget(self, digest: str) -> None:
         run = self._runs.pop(digest, None)

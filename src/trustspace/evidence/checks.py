@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trustspace.domain.bodies import Policy
+from trustspace.domain.tiers import tier_satisfies
 from trustspace.evidence.facts import PartMetrics, RunFacts
 from trustspace.evidence.words import Language, say
 from trustspace.jobs.artifacts import ArtifactFacts
@@ -26,7 +27,6 @@ GAP_FAILED = 0.20
 # Share of the records that the files could hold before it is worth a look. Our choice.
 CAPACITY_WARNED_PERCENT = 10
 SHOWN_TENSORS = 32
-TIERS = ("any", "namespaces+seccomp", "namespaces+landlock+seccomp")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -155,11 +155,7 @@ def platform(facts: RunFacts, _: Policy) -> Finding:
         "kind": facts.evidence_kind,
         "kind_demanded": facts.evidence_kind_demanded,
     }
-    tier_holds = (
-        facts.sandbox_tier in TIERS[1:]
-        and facts.sandbox_tier_demanded in TIERS
-        and TIERS.index(facts.sandbox_tier) >= TIERS.index(facts.sandbox_tier_demanded)
-    )
+    tier_holds = tier_satisfies(facts.sandbox_tier, facts.sandbox_tier_demanded)
     # Software evidence never satisfies a demand for hardware; hardware satisfies a demand for software.
     kind_holds = facts.evidence_kind_demanded in {"software", facts.evidence_kind}
     if not tier_holds or not kind_holds:

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from trustspace.domain.tiers import ANY_TIER, TIERS
 from trustspace.errors import InvalidInput
 
 MIB: Final = 1 << 20
-
-TIER_FULL: Final = "namespaces+landlock+seccomp"
-TIER_WITHOUT_LANDLOCK: Final = "namespaces+seccomp"
-# Strongest first. A host that gives neither is refused (CannotIsolate).
-TIERS: Final = (TIER_FULL, TIER_WITHOUT_LANDLOCK)
-ANY_TIER: Final = "any"
 
 DEDICATED_USER: Final = "trustspace-sandbox"
 LOG_BYTES: Final = 256 << 10
@@ -92,10 +87,3 @@ class SandboxConfig:
                 tier=self.minimum_tier,
                 tiers=", ".join((ANY_TIER, *TIERS)),
             )
-
-
-def tier_satisfies(tier: str, demanded: str) -> bool:
-    """Whether isolation at ``tier`` meets a demand (a tier or "any")."""
-    if tier not in TIERS:
-        return False
-    return demanded == ANY_TIER or (demanded in TIERS and TIERS.index(tier) <= TIERS.index(demanded))

@@ -15,9 +15,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustspace.domain.tiers import TIER_FULL, TIER_WITHOUT_LANDLOCK
 from trustspace.errors import TrustspaceError
 from trustspace.sandbox import bubblewrap, landlock, layout, memory, seccomp
-from trustspace.sandbox.config import TIER_FULL, TIER_WITHOUT_LANDLOCK, SandboxConfig
+from trustspace.sandbox.config import SandboxConfig
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.remedies import HEADING, REFUSE, Finding, finding
 from trustspace.sandbox.runtime import ensure_app, find_runtime

@@ -19,16 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from trustspace.domain.tiers import TIER_FULL, TIER_WITHOUT_LANDLOCK, tier_satisfies
 from trustspace.errors import CannotIsolate, Unavailable
 from trustspace.sandbox import bubblewrap, cgroup, doctor, layout, memory, protocol, seccomp
-from trustspace.sandbox.config import (
-    MIB,
-    TIER_FULL,
-    TIER_WITHOUT_LANDLOCK,
-    Limits,
-    SandboxConfig,
-    tier_satisfies,
-)
+from trustspace.sandbox.config import MIB, Limits, SandboxConfig
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.inside import SELF_CHECK
 from trustspace.sandbox.runtime import Runtime, ensure_app, find_runtime

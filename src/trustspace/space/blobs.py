@@ -34,7 +34,7 @@ class BlobStore:
         return self._path(digest).exists()
 
     def put(self, digest: str, total_bytes: int, pieces: Iterable[bytes]) -> None:
-        """Store a blob durably, or nothing.
+        """Store a blob durably, or nothing. One that is here already is checked all the same: who sends it has it.
 
         Raises:
             BudgetExhausted: it is larger than this space takes.
@@ -45,8 +45,6 @@ class BlobStore:
         target = self._path(digest)
         if total_bytes > self._max_bytes:
             raise BudgetExhausted("This space takes blobs of up to {limit} bytes.", limit=self._max_bytes)
-        if target.exists():
-            return
         temporary = self._directory / f"incoming-{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:

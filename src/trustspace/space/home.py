@@ -7,13 +7,16 @@ blobs/          ciphertext                  address.json   where it listens now
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import time
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from trustspace.crypto.statement import key_id
 from trustspace.domain.bodies import Party, PartyKey, Role
 from trustspace.domain.statements import LogReference, make
 from trustspace.domain.trust import TrustedSpace
-from trustspace.errors import AlreadyExists, InvalidInput, NotFound
+from trustspace.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
 from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.ledger.note import NoteKey
 from trustspace.space.blobs import BlobStore
@@ -35,6 +38,7 @@ from trustspace.transport.channel import Identity
 from trustspace.transport.tls import new_authority, new_key, self_signed
 
 INVITATION_DAYS = 7
+SLOT_SECONDS = 600
 DEFAULT_ROLES: tuple[Role, ...] = ("operator",)
 
 
@@ -47,6 +51,8 @@ class Settings:
     listen: str
     enrol_listen: str
     max_blob_bytes: int
+    # Developers and buyers are told how a job stands as of the last multiple of this: times are a channel.
+    slot_seconds: int
 
 
 def initialise(home: Path, name: str, listen: str, enrol_listen: str, hosts: tuple[str, ...]) -> None:
@@ -77,14 +83,15 @@ def initialise(home: Path, name: str, listen: str, enrol_listen: str, hosts: tup
         sign=lambda message: keys.sign("root", message),
     )  # fmt: skip
     store = SpaceStore(home / "space.sqlite")
-    ledger = Ledger(store, _ledger_key(keys, origin), lambda _: True)
+    ledger = Ledger(store, _ledger_key(keys, origin), lambda *_: False)
     ledger.submit(statement)
     ledger.close()
     store.close()
     lines = {"name": name, "origin": origin, "listen": listen, "enrol_listen": enrol_listen}
     text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())
     # Written last: a home without it is not a space yet.
-    write_atomic(home / "space.toml", (text + f"max_blob_bytes = {64 << 30}\n").encode(), 0o644)
+    text += f"max_blob_bytes = {64 << 30}\nslot_seconds = {SLOT_SECONDS}\n"
+    write_atomic(home / "space.toml", text.encode(), 0o644)
 
 
 def _make_tls(home: Path, hosts: tuple[str, ...]) -> None:
@@ -125,6 +132,26 @@ class SpaceHome:
         """The checkpoint signing key."""
         return _ledger_key(self.keys, self.settings.origin)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the space's home: nobody else serves or rebuilds it meanwhile.
+
+        Raises:
+            Unavailable: somebody does.
+
+        """
+        lock = os.open(self.path / "space.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Unavailable(
+                    "This space is running already.", fix="Stop `trustspace space serve` first."
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
     def operator_fingerprint(self) -> str:
         """The operator's fingerprint."""
         return key_id(self.keys.public("root"))
@@ -152,13 +179,20 @@ class SpaceHome:
     def open(self) -> tuple[Space, Ledger]:
         """Start the ledger's writer and the use cases over it."""
         blobs = BlobStore(self.path / "blobs", self.settings.max_blob_bytes)
-        ledger = Ledger(self.store, self.ledger_key(), blobs.has)
+        store = self.store
+        ledger = Ledger(
+            store,
+            self.ledger_key(),
+            lambda digest, party: blobs.has(digest) and store.has_uploaded(digest, party),
+        )
         operator = Operator(
             self.operator_fingerprint(),
             self.keys.public("act"),
             lambda message: self.keys.sign("act", message),
         )
-        return Space(ledger, blobs, self.authority(), operator, os.urandom), ledger
+        return Space(
+            ledger, blobs, self.authority(), operator, os.urandom, self.settings.slot_seconds
+        ), ledger
 
     def invite(
         self, name: str, roles: tuple[str, ...], address: str, enrol_address: str

@@ -7,6 +7,7 @@ leaves no trace; a failed write leaves the state before the batch.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -25,6 +26,7 @@ from trustspace.ledger.note import NoteKey
 from trustspace.space.store import SpaceStore, StoredEntry
 
 BATCH = 256
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Ledger:
         self,
         store: SpaceStore,
         key: LedgerKey,
-        has_blob: Callable[[str], bool],
+        has_blob: Callable[[str, str], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
@@ -65,7 +67,7 @@ class Ledger:
         self._clock = clock
         self._queue: queue.SimpleQueue[tuple[Statement, Future[int]] | None] = queue.SimpleQueue()
         self._grown = threading.Condition()
-        self._closing = False
+        self._closing = self._broken = False
         self._tree, self.view, self._standing = self._load()
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -93,6 +95,11 @@ class Ledger:
     def _sign(self, tree: MerkleTree) -> str:
         checkpoint = Checkpoint(self._key.origin, tree.size, tree.root())
         return sign_checkpoint(checkpoint, self._key.origin, self._key.public, self._key.sign)
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+        return self._key.origin
 
     @property
     def verifier(self) -> str:
@@ -189,9 +196,11 @@ class Ledger:
                 continue
             try:
                 changes = apply(layer, statement, now)
-                self._check_blobs(changes)
-            except TrustspaceError as error:
-                future.set_exception(error)
+                self._check_blobs(statement.by, changes)
+            except Exception as error:
+                if not isinstance(error, TrustspaceError):
+                    _LOG.error("judging a statement failed", exc_info=error)
+                future.set_exception(_public(error))
                 continue
             layer.install(changes)
             entry = StoredEntry(
@@ -207,9 +216,9 @@ class Ledger:
         for digest, future in repeated:
             future.set_result(self.store.find([digest])[0].position)
 
-    def _check_blobs(self, changes: Iterable[Record]) -> None:
+    def _check_blobs(self, author: str, changes: Iterable[Record]) -> None:
         for record in changes:
-            if isinstance(record, BlobRecord) and not self._has_blob(record.digest):
+            if isinstance(record, BlobRecord) and not self._has_blob(record.digest, author):
                 raise InvalidInput(
                     "The statement refers to a blob that was not uploaded.", fix="Upload it first."
                 )
@@ -217,15 +226,22 @@ class Ledger:
     def _commit(self, entries: list[StoredEntry], layer: MemoryView) -> None:
         # The tree grows under the lock that proofs take; if the disk refuses, it is read back from there.
         with self._grown:
+            if self._broken:
+                raise Unavailable(
+                    "The ledger could not be read back after a failure.", fix="Restart the space."
+                )
             try:
                 for entry in entries:
                     self._tree.append(bytes.fromhex(entry.digest))
                 note = self._sign(self._tree)
                 self.store.write_batch(entries, layer.installed(), self._tree.size, note)
             except BaseException:
-                self._tree = MerkleTree()
+                # Until the tree is what the disk holds again, nothing may be signed over it.
+                self._broken = True
+                tree = MerkleTree()
                 for digest in self.store.digests(0, 2**62):
-                    self._tree.append(digest)
+                    tree.append(digest)
+                self._tree, self._broken = tree, False
                 raise
             self.view.install(layer.installed())
             self._standing = Standing(self._tree.size, note)

@@ -53,11 +53,13 @@ class SpaceServer:
 
 def run(path: Path, ready: Callable[[str, str], None]) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server = SpaceServer(SpaceHome(path))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    _LOG.info("space listens on %s, enrolment on %s", server.listen, server.enrol_listen)
-    ready(server.listen, server.enrol_listen)
-    stop.wait()
-    server.stop()
+    home = SpaceHome(path)
+    with home.alone():
+        server = SpaceServer(home)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        _LOG.info("space listens on %s, enrolment on %s", server.listen, server.enrol_listen)
+        ready(server.listen, server.enrol_listen)
+        stop.wait()
+        server.stop()

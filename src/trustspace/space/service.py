@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trustspace.domain import states
@@ -37,6 +40,7 @@ from trustspace.errors import (
 )  # fmt: skip
 from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.ledger.cosign import add_cosignature
+from trustspace.ledger.note import parse_note, parse_signature_line
 from trustspace.space.blobs import BlobStore
 from trustspace.space.ledger import Ledger, Standing
 from trustspace.space.store import StoredEntry
@@ -45,6 +49,8 @@ from trustspace.transport.tls import Caller, issue
 
 MAX_WAITING = 32
 READ_LIMIT = 256
+PAGE_BYTES = 1 << 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Space:
         authority: Authority,
         operator: Operator,
         entropy: Callable[[int], bytes],
+        slot_seconds: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
@@ -81,6 +88,7 @@ class Space:
         self._authority = authority
         self._operator = operator
         self._entropy = entropy
+        self._slot_seconds = slot_seconds
         self._clock = clock
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
         self._cosigning = threading.Lock()
@@ -91,12 +99,14 @@ class Space:
         """Redeem an invitation: log the party's description and certify its transport key."""
         statement = parse(envelope)
         party = verify_party(statement)
+        self._check_log(statement.log)
         known = self._ledger.view.get(PartyRecord, statement.by)
         token_hash = hashlib.sha256(token.encode()).digest()
         # An invitation is used up only by what could stand: somebody who mistook the roles may try again.
         invitation = self._ledger.store.invitation(token_hash)
-        used_by_another = invitation is not None and invitation.party not in ("", statement.by)
-        if invitation is None or used_by_another or invitation.expires < self._clock():
+        # A description is public: it gets its party a certificate again only with the invitation it came by.
+        holders = (statement.by,) if known is not None else ("", statement.by)
+        if invitation is None or invitation.party not in holders or invitation.expires < self._clock():
             raise PermissionDenied(
                 "The invitation is unknown, used or expired.", fix="Ask the operator for another."
             )
@@ -149,7 +159,8 @@ class Space:
     def _check_log(self, log: LogReference) -> None:
         """A statement names a state of *this* log; otherwise its author has been shown another one."""
         now = self._ledger.standing()
-        if log.size > now.size or (log.size and self._ledger.root(log.size).hex() != log.root):
+        ours = log.origin == self._ledger.origin and log.size <= now.size
+        if not ours or self._ledger.root(log.size).hex() != log.root:
             raise VerificationFailed(
                 "The statement names a ledger state that this space never had.",
                 fix="Compare checkpoints with another party: the ledger may have been forked.",
@@ -174,16 +185,17 @@ class Space:
             return
         output = self._ledger.view.get(OutputRecord, job.output)
         assert output is not None
-        state = standing(self._ledger.view, job, output)
+        state = standing(self._ledger.view, job, output, int(self._clock()))
+        if state.verdict != "approved":
+            return  # an approval has expired meanwhile: its reviewer may decide again
         body = Release(
             job=job.statement, output=job.output, decisions=state.decisions, artifacts=state.artifacts
         )
         try:
             self._ledger.submit(self._sign(body))
-        except TrustspaceError:
-            # Somebody else's call released it in between; anything else is tried again at the next start.
-            if (again := self._ledger.view.get(JobRecord, job.statement)) and again.state != "released":
-                raise
+        except TrustspaceError as error:
+            # Somebody else's call released it in between, or it is tried again at the next start.
+            _LOG.warning("job %s is not released: %s", job.statement[:12], error)
 
     def _sign(self, body: Body) -> Statement:
         now = self._ledger.standing()
@@ -204,8 +216,15 @@ class Space:
                 self._ledger.wait_beyond(after, wait_seconds)
             finally:
                 self._waiting.release()
-        found, position = [], after
+        found: list[Entry] = []
+        position = after
+        # What is on disk beyond this is not in the projection yet, and so nobody's to read or to pass over.
+        size = self._ledger.standing().size
+        if after >= size:
+            return found, position
         for entry in self._ledger.store.entries(after, max(1, min(limit, READ_LIMIT))):
+            if entry.position >= size:
+                break
             position = entry.position + 1
             if self._may_read(caller, entry):
                 found.append(Entry(entry.position, entry.envelope))
@@ -213,17 +232,19 @@ class Space:
 
     def _may_read(self, caller: Caller, entry: StoredEntry) -> bool:
         job = self._ledger.view.get(JobRecord, entry.job) if entry.job else None
+        if entry.job and job is None:
+            return False
         return may_read_statement(self._ledger.view, caller.party, entry.type, job)
 
-    def prove(self, caller: Caller, what: Subject, known_size: int, *, cosigned: bool = False) -> Proof:
+    def prove(self, caller: Caller, what: Subject, known_size: int, *, cosigned_by: int = 0) -> Proof:
         """The statements about a subject and what it takes to check them, against the newest checkpoint.
 
-        With ``cosigned``, against the newest that a witness has cosigned, which may be a little older.
+        With ``cosigned_by``, against the newest with so many cosignatures, which may be a little older.
         """
         self._enrolled(caller)
         now = self._ledger.standing()
-        if cosigned:
-            kept = self._ledger.store.cosigned()
+        if cosigned_by:
+            kept = self._ledger.store.cosigned(at_least=cosigned_by)
             now, known_size = Standing(*kept) if kept else now, 0
         entries = sorted(
             {e.position: e for e in self._closure(caller, what) if e.position < now.size}.values(),
@@ -261,14 +282,15 @@ class Space:
         return now.note, self._ledger.consistency(known_size, now.size)
 
     def _with_cosignatures(self, now: Standing) -> Standing:
-        kept = self._ledger.store.cosigned(now.size)
+        kept = self._ledger.store.cosigned(size=now.size)
         return Standing(*kept) if kept else now
 
     def leaves(self, caller: Caller, start: int, size: int) -> Iterator[list[bytes]]:
         """All leaves, in batches: anybody enrolled may re-hash the log."""
         self._enrolled(caller)
         batch: list[bytes] = []
-        for digest in self._ledger.store.digests(start, min(size, self._ledger.standing().size)):
+        end = min(size, self._ledger.standing().size)
+        for digest in self._ledger.store.digests(min(start, end), end):
             batch.append(digest)
             if len(batch) == 4096:
                 yield batch
@@ -280,6 +302,10 @@ class Space:
         """Keep a witness's line under the checkpoint of this size, if it is the newest."""
         if "auditor" not in roles_of(self._ledger.view, caller.party):
             raise PermissionDenied("Only an auditor cosigns checkpoints.")
+        if parse_signature_line(line).name != witness_name(caller.party):
+            raise PermissionDenied(
+                "A witness cosigns under its own name, {name}.", name=witness_name(caller.party)
+            )
         with self._cosigning:
             now = self._ledger.standing()
             if size != now.size:
@@ -287,37 +313,58 @@ class Space:
                     "The ledger has moved on to size {size}.", fix="Cosign that.", size=now.size
                 )
             base = self._with_cosignatures(now)
-            self._ledger.store.put_cosigned(size, add_cosignature(base.note, line))
+            note = add_cosignature(base.note, line)
+            self._ledger.store.put_cosigned(size, note, len(parse_note(note).signatures) - 1)
 
-    def view(self, caller: Caller, kind: str, key: str) -> Any:
-        """Lists for people. What is acted on is proven first; this only says where to look."""
+    def view(self, caller: Caller, kind: str, key: str, after: int) -> tuple[list[bytes], int]:
+        """A page of a list for people, as JSON texts, and where the next begins (0: nowhere).
+
+        What is acted on is proven first; this only says where to look. ``work`` is those of the caller's
+        jobs that wait for a broker or an enclave.
+        """
         self._enrolled(caller)
+        page: list[bytes] = []
+        size = 0
+        for number, item in enumerate(self._items(caller, kind, key)):
+            if number < after:
+                continue
+            text = json.dumps(item(), ensure_ascii=False).encode()
+            if page and size + len(text) > PAGE_BYTES:
+                return page, number
+            page.append(text)
+            size += len(text)
+        return page, 0
+
+    def _items(self, caller: Caller, kind: str, key: str) -> Iterator[Callable[[], Any]]:
+        """What a list holds, each made only when its page is."""
         view = self._ledger.view
         if kind == "parties":
-            return [{"fingerprint": p.fingerprint, **dump(p.body)} for p in view.all(PartyRecord)]
-        if kind == "datasets":
-            return [
-                {"statement": d.statement, "source_unit": d.source_unit, "state": d.state, **dump(d.body)}
-                for d in view.all(DatasetRecord)
-            ]
-        if kind in ("jobs", "job"):
-            jobs = [
-                j
-                for j in view.all(JobRecord)
-                if may_read_job(view, caller.party, j) and key in ("", j.statement)
-            ]
-            return [self._job_view(caller, job) for job in jobs]
-        raise InvalidInput(
-            "There is no view {kind}.", fix="Use parties, datasets, jobs or job.", kind=kind[:32]
-        )
+            for p in view.all(PartyRecord):
+                yield partial(lambda p: {"fingerprint": p.fingerprint, **dump(p.body)}, p)
+        elif kind == "datasets":
+            for d in view.all(DatasetRecord):
+                yield partial(_dataset_view, d)
+        elif kind in ("jobs", "job", "work"):
+            for job in view.all(JobRecord):
+                waits = kind != "work" or (
+                    job.state in ("granted", "running") and caller.party in job.body.source_units
+                )
+                if waits and key in ("", job.statement) and may_read_job(view, caller.party, job):
+                    yield partial(self._job_view, caller, job)
+        else:
+            raise InvalidInput(
+                "There is no view {kind}.", fix="Use parties, datasets, jobs, work or job.", kind=kind[:32]
+            )
 
     def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
-        state = job.state
-        if state in ("submitted", "granted", "in-review") and self._clock() > job.body.expires:
+        now, state = int(self._clock()), job.state
+        if state in ("submitted", "granted", "in-review") and now > job.body.expires:
             state = "expired"
+        told = states.coarse_state(job.moves, now, self._slot_seconds)
         common = {
             "statement": job.statement, "title": job.body.title, "kind": job.body.kind,
-            "state": states.COARSE[state], "source_units": list(job.body.source_units),
+            "state": states.COARSE[state] if state == "expired" else told,
+            "source_units": list(job.body.source_units),
             "developer": job.body.developer, "buyer": job.body.buyer, "expires": job.body.expires,
         }  # fmt: skip
         fine = caller.party in job.body.source_units or bool(
@@ -340,6 +387,8 @@ class Space:
         if len(digest) != 64:
             raise InvalidInput("A blob is named by 64 hexadecimal digits.")
         self._blobs.put(digest, total_bytes, pieces)
+        # Only who has shown the bytes may refer to them: naming somebody else's digest opens nothing.
+        self._ledger.store.note_upload(digest, caller.party)
 
     def get_blob(self, caller: Caller, digest: str) -> Iterator[bytes]:
         """A blob that a statement refers to and the caller may read."""
@@ -352,3 +401,14 @@ class Space:
     def sweep(self) -> int:
         """Delete blobs that no statement came for."""
         return self._blobs.sweep(lambda digest: self._ledger.view.get(BlobRecord, digest) is not None)
+
+
+def _dataset_view(record: DatasetRecord) -> dict[str, Any]:
+    return {
+        "statement": record.statement, "source_unit": record.source_unit, "state": record.state, **dump(record.body),
+    }  # fmt: skip
+
+
+def witness_name(party: str) -> str:
+    """The name under which a party cosigns; no party can replace another's line."""
+    return f"witness/{party[:16]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import chain
 
@@ -69,7 +68,7 @@ class SpaceServicer(space_pb2_grpc.SpaceServicer):
             caller(context),
             Subject(kind, getattr(request, kind)),
             request.known_size,
-            cosigned=request.cosigned,
+            cosigned_by=request.cosigned_by,
         )
         messages = [
             space_pb2.Entry(index=e.index, envelope=e.envelope, inclusion=e.inclusion) for e in proof.entries
@@ -97,8 +96,8 @@ class SpaceServicer(space_pb2_grpc.SpaceServicer):
         return space_pb2.CosignatureReply()
 
     def View(self, request: space_pb2.ViewRequest, context: grpc.ServicerContext) -> space_pb2.ViewReply:  # noqa: N802
-        value = self._space.view(caller(context), request.kind, request.key)
-        return space_pb2.ViewReply(json=json.dumps(value, ensure_ascii=False).encode())
+        items, following = self._space.view(caller(context), request.kind, request.key, request.after)
+        return space_pb2.ViewReply(json=b"[" + b",".join(items) + b"]", next=following)
 
     def PutBlob(  # noqa: N802
         self, request_iterator: Iterator[space_pb2.BlobChunk], context: grpc.ServicerContext

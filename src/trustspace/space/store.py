@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS projection (
 CREATE TABLE IF NOT EXISTS checkpoint (
     one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, note TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS cosigned (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cosigned (size INTEGER PRIMARY KEY, note TEXT NOT NULL, witnesses INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS uploads (digest TEXT NOT NULL, party TEXT NOT NULL, PRIMARY KEY (digest, party));
 CREATE TABLE IF NOT EXISTS invitations (
     token BLOB PRIMARY KEY, name TEXT NOT NULL, roles TEXT NOT NULL, expires INTEGER NOT NULL,
     party TEXT NOT NULL DEFAULT ''
@@ -156,11 +157,7 @@ class SpaceStore:
         """The entries with these digests, in order; unknown ones are left out."""
         found = []
         for digest in digests:
-            row = (
-                self._db()
-                .execute("SELECT * FROM entries WHERE digest = ?", (bytes.fromhex(digest),))
-                .fetchone()
-            )
+            row = self._db().execute("SELECT * FROM entries WHERE digest = ?", (_raw(digest),)).fetchone()
             if row:
                 found.append(_entry(row))
         return sorted(found, key=lambda entry: entry.position)
@@ -190,22 +187,31 @@ class SpaceStore:
         row = self._db().execute("SELECT size, note FROM checkpoint").fetchone()
         return (int(row[0]), str(row[1])) if row else None
 
-    def put_cosigned(self, size: int, note: str) -> None:
-        """Keep a checkpoint with its witnesses' lines."""
+    def put_cosigned(self, size: int, note: str, count: int) -> None:
+        """Keep a checkpoint with its witnesses' lines, so many of them."""
         with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO cosigned VALUES (?, ?)", (size, note))
-            db.execute(
-                "DELETE FROM cosigned WHERE size NOT IN (SELECT size FROM cosigned ORDER BY size DESC LIMIT 64)"
-            )
+            db.execute("INSERT OR REPLACE INTO cosigned VALUES (?, ?, ?)", (size, note, count))
+            keep = "SELECT size FROM cosigned ORDER BY size DESC LIMIT 256"
+            db.execute(f"DELETE FROM cosigned WHERE size NOT IN ({keep})")  # noqa: S608 - a constant
 
-    def cosigned(self, size: int | None = None) -> tuple[int, str] | None:
-        """The cosigned checkpoint of this size, or the newest."""
-        query = "SELECT size, note FROM cosigned ORDER BY size DESC LIMIT 1"
+    def cosigned(self, *, size: int | None = None, at_least: int = 1) -> tuple[int, str] | None:
+        """The cosigned checkpoint of this size, or the newest with at least so many cosignatures."""
         if size is None:
-            row = self._db().execute(query).fetchone()
+            query = "SELECT size, note FROM cosigned WHERE witnesses >= ? ORDER BY size DESC LIMIT 1"
+            row = self._db().execute(query, (at_least,)).fetchone()
         else:
             row = self._db().execute("SELECT size, note FROM cosigned WHERE size = ?", (size,)).fetchone()
         return (int(row[0]), str(row[1])) if row else None
+
+    def note_upload(self, digest: str, party: str) -> None:
+        """Remember that this party has shown the bytes behind a digest."""
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO uploads VALUES (?, ?)", (digest, party))
+
+    def has_uploaded(self, digest: str, party: str) -> bool:
+        """Whether this party has shown the bytes behind a digest."""
+        query = "SELECT 1 FROM uploads WHERE digest = ? AND party = ?"
+        return self._db().execute(query, (digest, party)).fetchone() is not None
 
     def add_invitation(self, token_hash: bytes, invitation: Invitation) -> None:
         """Remember an invitation by the hash of its token."""
@@ -230,6 +236,14 @@ class SpaceStore:
         with self.transaction() as db:
             query = "UPDATE invitations SET party = ? WHERE token = ? AND party IN ('', ?)"
             return db.execute(query, (party, token_hash, party)).rowcount == 1
+
+
+def _raw(digest: str) -> bytes:
+    """A digest as it is stored; of what is none, nothing that is."""
+    try:
+        return bytes.fromhex(digest)
+    except ValueError:
+        return b""
 
 
 def _put_records(db: sqlite3.Connection, records: Iterable[Record], first: int) -> None:

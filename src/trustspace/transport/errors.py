@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ import grpc
 from trustspace.errors import BY_CODE, CATALOGUE, Code, TrustspaceError, Unavailable
 
 _KEY = "trustspace-error-bin"
+_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_RESERVED = frozenset({"self", "message", "fix"})
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -82,14 +85,43 @@ def _abort(context: grpc.ServicerContext, error: Exception, method: str) -> None
     context.abort(status, error.public_message)
 
 
+def _told(value: bytes) -> TrustspaceError | None:
+    """The error in a far side's own words, if they are of the form that an honest one sends.
+
+    The far side may lie: a template with more than plain names in it could read this process's memory or
+    fill it, and control characters could repaint a terminal.
+    """
+    try:
+        content = json.loads(value)
+        kind = BY_CODE[Code(content["code"])]
+        message, fix, details = content["message"], content["fix"], dict(content["details"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not all(isinstance(text, str) for text in (message, fix, *details)) or _RESERVED & details.keys():
+        return None
+    if not all(isinstance(detail, str | int) for detail in details.values()):
+        return None
+    for template in (message, fix):
+        if set("{}") & set(_NAME.sub("", template)) or not set(_NAME.findall(template)) <= details.keys():
+            return None
+    plain = {
+        name: _one_line(detail) if isinstance(detail, str) else detail for name, detail in details.items()
+    }
+    return kind(_one_line(message), fix=_one_line(fix), **plain)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def to_error(error: grpc.RpcError) -> TrustspaceError:
     """The error that the far side raised, or Unavailable when nobody answered."""
     metadata: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in metadata or ():
         if key == _KEY and len(value) <= 16384:
-            content = json.loads(value)
-            kind = BY_CODE.get(Code(content["code"]), TrustspaceError)
-            return kind(str(content["message"]), fix=str(content["fix"]), **content["details"])
+            told = _told(value)
+            if told is not None:
+                return told
     status = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unavailable("The server did not answer in time.", fix="Try again.")

@@ -93,9 +93,11 @@ class SpaceLink:
         reply = call(self._stub.Read, request, timeout=CALL_SECONDS + wait)
         return [Entry(e.index, e.envelope) for e in reply.entries], reply.position
 
-    def prove(self, what: Subject, known_size: int = 0, *, cosigned: bool = False) -> Proof:
+    def prove(self, what: Subject, known_size: int = 0, *, cosigned_by: int = 0) -> Proof:
         """Statements about a subject, oldest first, with inclusion proofs against one checkpoint."""
-        request = space_pb2.ProveRequest(**{what.kind: what.key}, known_size=known_size, cosigned=cosigned)
+        request = space_pb2.ProveRequest(
+            **{what.kind: what.key}, known_size=known_size, cosigned_by=cosigned_by
+        )
         reply = call(self._stub.Prove, request, timeout=CALL_SECONDS)
         entries = tuple(Entry(e.index, e.envelope, tuple(e.inclusion)) for e in reply.entries)
         return Proof(entries, reply.checkpoint, tuple(reply.consistency))
@@ -118,10 +120,17 @@ class SpaceLink:
         request = space_pb2.CosignatureRequest(size=size, line=line)
         call(self._stub.AddCosignature, request, timeout=CALL_SECONDS)
 
-    def view(self, kind: str, key: str = "") -> Any:
-        """Derived state as JSON values: ``datasets``, ``jobs``, ``job``, ``parties``."""
-        reply = call(self._stub.View, space_pb2.ViewRequest(kind=kind, key=key), timeout=CALL_SECONDS)
-        return json.loads(reply.json)
+    def view(self, kind: str, key: str = "") -> list[Any]:
+        """Derived state as JSON values, page by page: ``datasets``, ``jobs``, ``work``, ``job``, ``parties``."""
+        items: list[Any] = []
+        after = 0
+        while True:
+            request = space_pb2.ViewRequest(kind=kind, key=key, after=after)
+            reply = call(self._stub.View, request, timeout=CALL_SECONDS)
+            items.extend(json.loads(reply.json))
+            if reply.next <= after:
+                return items
+            after = reply.next
 
     def put_blob(self, content: bytes | BinaryIO, digest: str, total_bytes: int) -> None:
         """Store a blob under its SHA-256."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from trustspace.transport.links import Entry, Proof, SpaceLink, Subject
 
 # How often a ledger may grow between two questions before they are given up.
 _ATTEMPTS = 10
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ class Session:
     def submit(self, body: Body, *, public: bytes, sign: Callable[[bytes], bytes]) -> Statement:
         """Sign a body, append it, and check that it stands."""
         statement = self.sign(body, public=public, sign=sign)
-        self.append(statement)
+        try:
+            self.append(statement)
+        except Unavailable:
+            self.append(statement)  # perhaps only the answer was lost: the same bytes stand once
         return statement
 
     def append(self, statement: Statement) -> int:
@@ -137,20 +144,42 @@ class Session:
 
         Raises:
             VerificationFailed: too few cosigned it.
+            LogCorrupted: what the witnesses saw and what was accepted here are not one ledger.
 
         """
         trust = self.trust
         with self._locked() as state:
-            proof = self.link.prove(Subject("job", digest), cosigned=True)
+            proof = self.link.prove(Subject("job", digest), cosigned_by=trust.witness_quorum)
             checkpoint = open_checkpoint(
                 proof.checkpoint, trust.space.ledger_key, trust.witnesses, trust.witness_quorum
             )
             cosigned = WitnessState(checkpoint.size, checkpoint.root, checkpoint.origin)
-            self._continues(state, cosigned)
+            self._join(state, cosigned)
             statements = _proven(proof, _reference(cosigned))
             view = replay(statements, trust)
             _check_sequences(state, statements)
         return Dossier(tuple(statements), proof.entries, proof.checkpoint, view)
+
+    def _join(self, state: dict[str, Any], cosigned: WitnessState) -> None:
+        """Show that the cosigned checkpoint, older or newer, and the accepted one are of one ledger."""
+        known = _accepted(state)
+        first, second = sorted((cosigned, known), key=lambda at: at.size)
+        if first.size in {0, second.size}:
+            if first.size and first.root != second.root:
+                raise LogCorrupted("The witnesses saw another ledger than the one that was accepted here.")
+        else:
+            # Two proofs to one and the same newest checkpoint, which then continues both.
+            for _ in range(8):
+                note, from_known = self.link.checkpoint(known.size)
+                other, from_cosigned = self.link.checkpoint(cosigned.size)
+                newest = open_checkpoint(note, self.trust.space.ledger_key)
+                if open_checkpoint(other, self.trust.space.ledger_key) == newest:
+                    advance(cosigned, cosigned.size, newest, from_cosigned)
+                    self._accept(state, known, note, from_known)
+                    return
+            raise Unavailable(
+                "The ledger is growing too fast to compare two of its states.", fix="Try again."
+            )
 
     def job(self, digest: str) -> Dossier:
         """The dossier of a job."""
@@ -172,15 +201,24 @@ class Session:
 
     def _continues(self, state: dict[str, Any], older: WitnessState) -> None:
         """Check that one ledger continues both ``older`` and what was accepted before."""
+        newest = _accepted(state).size
         for _ in range(_ATTEMPTS):
             note, consistency = self.link.checkpoint(older.size)
-            shown = advance(older, older.size, open_checkpoint(note, self.trust.space.ledger_key), consistency)
+            shown = advance(
+                older, older.size, open_checkpoint(note, self.trust.space.ledger_key), consistency
+            )
             accepted = self._sync(state)
             if _reference(shown) == accepted:
                 return
-            if shown.size >= accepted.size:
-                raise LogCorrupted("The space shows two ledgers: the one that its witnesses saw is another.")
-        raise Unavailable("The ledger grows too fast to be compared with what its witnesses saw.", fix="Try again.")
+            # It may grow in between; what it showed before it can neither take back nor change.
+            if shown.size < newest or shown.size >= accepted.size:
+                raise LogCorrupted(
+                    "The space shows two ledgers: what its witnesses saw is not what it shows here."
+                )
+            newest = accepted.size
+        raise Unavailable(
+            "The ledger grows too fast to be compared with what its witnesses saw.", fix="Try again."
+        )
 
     def _sync(self, state: dict[str, Any]) -> LogReference:
         known = _accepted(state)
@@ -223,6 +261,30 @@ class Session:
                 write_atomic(self._path, after.encode())
         finally:
             os.close(lock)
+
+
+def watch(session: Session, stop: threading.Event, attend: Callable[[], object]) -> None:
+    """Call ``attend`` now and whenever the ledger has grown, until told to stop.
+
+    Nothing that the space says or does ends the loop: it is logged, and tried again a little later.
+    """
+    position, pause = 0, 0.5
+    while not stop.is_set():
+        try:
+            position = max(position, session.sync().size)
+            attend()
+            asked = time.monotonic()
+            _, position = session.link.read(position, 256, 15.0)
+            pause = 0.5
+            if time.monotonic() - asked < 0.05:
+                stop.wait(0.05)  # a space with too many waiters answers at once
+        except Unavailable as error:
+            _LOG.warning("the space cannot be reached: %s", error)
+            stop.wait(pause)
+            pause = min(pause * 2, 30.0)
+        except Exception:
+            _LOG.exception("attending failed")
+            stop.wait(5.0)
 
 
 def _accepted(state: dict[str, Any]) -> WitnessState:

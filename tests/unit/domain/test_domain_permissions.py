@@ -4,7 +4,7 @@ import pytest
 from support.cast import Cast, digest
 
 from trustspace.domain.permissions import (
-    may_read_blob, may_read_job, may_read_statement, names_everyone_once, released_artifacts, roles_of,
+    may_read_blob, may_read_job, may_read_statement, names_everyone_once, roles_of,
 )  # fmt: skip
 from trustspace.domain.records import BlobRecord
 
@@ -91,10 +91,9 @@ def test_artifacts_evidence_and_logs_before_and_after_release(at):
 
 
 def test_released_is_what_every_unit_approved(at):
-    assert released_artifacts(at("hand_in").view, at("hand_in").job) == ()
-    cast = at("approve_all")
-    assert released_artifacts(cast.view, cast.job) == ("model.safetensors", "metrics.json")
-    assert released_artifacts(at("ask").view, at("ask").job) == ()
+    assert at("hand_in").job.released == ()
+    assert at("approve_all").job.released == ()
+    assert at("release").job.released == ("model.safetensors", "metrics.json")
 
 
 def test_a_reference_to_a_statement_that_is_not_there_opens_nothing(at):

@@ -23,7 +23,7 @@ def decide(cast: Cast, unit: int, reviewer: int, artifacts: tuple[str, ...] = NA
 
 
 def stand(cast: Cast):
-    return standing(cast.view, cast.job, cast.output)
+    return standing(cast.view, cast.job, cast.output, cast.now)
 
 
 def test_two_of_three_in_each_of_three_units():

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrustspace/api/v1/space.proto\x12\rtrustspace.v1\"G\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x17\n\x0fparty_statement\x18\x03 \x01(\x0c\"N\n\nEnrolReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.trustspace.v1.Receipt\";\n\x13\x45nrolEnclaveRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65nclave_key\x18\x02 \x01(\t\",\n\x11\x45nrolEnclaveReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"5\n\rSubmitRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"T\n\x07Receipt\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\x04 \x03(\x0c\";\n\x05\x45ntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\"F\n\x0bReadRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x19\n\x11wait_milliseconds\x18\x03 \x01(\r\"D\n\tReadReply\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.trustspace.v1.Entry\x12\x10\n\x08position\x18\x02 \x01(\x04\"n\n\x0cProveRequest\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\r\n\x03job\x18\x02 \x01(\tH\x00\x12\x0f\n\x05party\x18\x03 \x01(\tH\x00\x12\x12\n\nknown_size\x18\x04 \x01(\x04\x12\x10\n\x08\x63osigned\x18\x05 \x01(\x08\x42\x06\n\x04what\"\\\n\nProveReply\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.trustspace.v1.Entry\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"\'\n\x11\x43heckpointRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\":\n\x0f\x43heckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"+\n\rLeavesRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x1e\n\x0bLeavesReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\"0\n\x12\x43osignatureRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x12\n\x10\x43osignatureReply\"(\n\x0bViewRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x19\n\tViewReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\">\n\tBlobChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1d\n\x0b\x42lobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\tBlobReply\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t2L\n\tEnrolment\x12?\n\x05\x45nrol\x12\x1b.trustspace.v1.EnrolRequest\x1a\x19.trustspace.v1.EnrolReply2\xcd\x05\n\x05Space\x12>\n\x06Submit\x12\x1c.trustspace.v1.SubmitRequest\x1a\x16.trustspace.v1.Receipt\x12<\n\x04Read\x12\x1a.trustspace.v1.ReadRequest\x1a\x18.trustspace.v1.ReadReply\x12?\n\x05Prove\x12\x1b.trustspace.v1.ProveRequest\x1a\x19.trustspace.v1.ProveReply\x12Q\n\rGetCheckpoint\x12 .trustspace.v1.CheckpointRequest\x1a\x1e.trustspace.v1.CheckpointReply\x12\x44\n\x06Leaves\x12\x1c.trustspace.v1.LeavesRequest\x1a\x1a.trustspace.v1.LeavesReply0\x01\x12T\n\x0e\x41\x64\x64\x43osignature\x12!.trustspace.v1.CosignatureRequest\x1a\x1f.trustspace.v1.CosignatureReply\x12<\n\x04View\x12\x1a.trustspace.v1.ViewRequest\x1a\x18.trustspace.v1.ViewReply\x12?\n\x07PutBlob\x12\x18.trustspace.v1.BlobChunk\x1a\x18.trustspace.v1.BlobReply(\x01\x12\x41\n\x07GetBlob\x12\x1a.trustspace.v1.BlobRequest\x1a\x18.trustspace.v1.BlobChunk0\x01\x12T\n\x0c\x45nrolEnclave\x12\".trustspace.v1.EnrolEnclaveRequest\x1a .trustspace.v1.EnrolEnclaveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrustspace/api/v1/space.proto\x12\rtrustspace.v1\"G\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x17\n\x0fparty_statement\x18\x03 \x01(\x0c\"N\n\nEnrolReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\'\n\x07receipt\x18\x02 \x01(\x0b\x32\x16.trustspace.v1.Receipt\";\n\x13\x45nrolEnclaveRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65nclave_key\x18\x02 \x01(\t\",\n\x11\x45nrolEnclaveReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"5\n\rSubmitRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x12\n\nknown_size\x18\x02 \x01(\x04\"T\n\x07Receipt\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\x12\x13\n\x0b\x63onsistency\x18\x04 \x03(\x0c\";\n\x05\x45ntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\x12\x11\n\tinclusion\x18\x03 \x03(\x0c\"F\n\x0bReadRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x19\n\x11wait_milliseconds\x18\x03 \x01(\r\"D\n\tReadReply\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.trustspace.v1.Entry\x12\x10\n\x08position\x18\x02 \x01(\x04\"q\n\x0cProveRequest\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\r\n\x03job\x18\x02 \x01(\tH\x00\x12\x0f\n\x05party\x18\x03 \x01(\tH\x00\x12\x12\n\nknown_size\x18\x04 \x01(\x04\x12\x13\n\x0b\x63osigned_by\x18\x05 \x01(\rB\x06\n\x04what\"\\\n\nProveReply\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.trustspace.v1.Entry\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x03 \x03(\x0c\"\'\n\x11\x43heckpointRequest\x12\x12\n\nknown_size\x18\x01 \x01(\x04\":\n\x0f\x43heckpointReply\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\"+\n\rLeavesRequest\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\x1e\n\x0bLeavesReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\"0\n\x12\x43osignatureRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04line\x18\x02 \x01(\t\"\x12\n\x10\x43osignatureReply\"7\n\x0bViewRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\r\"\'\n\tViewReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12\x0c\n\x04next\x18\x02 \x01(\r\">\n\tBlobChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1d\n\x0b\x42lobRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\tBlobReply\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t2L\n\tEnrolment\x12?\n\x05\x45nrol\x12\x1b.trustspace.v1.EnrolRequest\x1a\x19.trustspace.v1.EnrolReply2\xcd\x05\n\x05Space\x12>\n\x06Submit\x12\x1c.trustspace.v1.SubmitRequest\x1a\x16.trustspace.v1.Receipt\x12<\n\x04Read\x12\x1a.trustspace.v1.ReadRequest\x1a\x18.trustspace.v1.ReadReply\x12?\n\x05Prove\x12\x1b.trustspace.v1.ProveRequest\x1a\x19.trustspace.v1.ProveReply\x12Q\n\rGetCheckpoint\x12 .trustspace.v1.CheckpointRequest\x1a\x1e.trustspace.v1.CheckpointReply\x12\x44\n\x06Leaves\x12\x1c.trustspace.v1.LeavesRequest\x1a\x1a.trustspace.v1.LeavesReply0\x01\x12T\n\x0e\x41\x64\x64\x43osignature\x12!.trustspace.v1.CosignatureRequest\x1a\x1f.trustspace.v1.CosignatureReply\x12<\n\x04View\x12\x1a.trustspace.v1.ViewRequest\x1a\x18.trustspace.v1.ViewReply\x12?\n\x07PutBlob\x12\x18.trustspace.v1.BlobChunk\x1a\x18.trustspace.v1.BlobReply(\x01\x12\x41\n\x07GetBlob\x12\x1a.trustspace.v1.BlobRequest\x1a\x18.trustspace.v1.BlobChunk0\x01\x12T\n\x0c\x45nrolEnclave\x12\".trustspace.v1.EnrolEnclaveRequest\x1a .trustspace.v1.EnrolEnclaveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,33 +50,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READREPLY']._serialized_start=582
   _globals['_READREPLY']._serialized_end=650
   _globals['_PROVEREQUEST']._serialized_start=652
-  _globals['_PROVEREQUEST']._serialized_end=762
-  _globals['_PROVEREPLY']._serialized_start=764
-  _globals['_PROVEREPLY']._serialized_end=856
-  _globals['_CHECKPOINTREQUEST']._serialized_start=858
-  _globals['_CHECKPOINTREQUEST']._serialized_end=897
-  _globals['_CHECKPOINTREPLY']._serialized_start=899
-  _globals['_CHECKPOINTREPLY']._serialized_end=957
-  _globals['_LEAVESREQUEST']._serialized_start=959
-  _globals['_LEAVESREQUEST']._serialized_end=1002
-  _globals['_LEAVESREPLY']._serialized_start=1004
-  _globals['_LEAVESREPLY']._serialized_end=1034
-  _globals['_COSIGNATUREREQUEST']._serialized_start=1036
-  _globals['_COSIGNATUREREQUEST']._serialized_end=1084
-  _globals['_COSIGNATUREREPLY']._serialized_start=1086
-  _globals['_COSIGNATUREREPLY']._serialized_end=1104
-  _globals['_VIEWREQUEST']._serialized_start=1106
-  _globals['_VIEWREQUEST']._serialized_end=1146
-  _globals['_VIEWREPLY']._serialized_start=1148
-  _globals['_VIEWREPLY']._serialized_end=1173
-  _globals['_BLOBCHUNK']._serialized_start=1175
-  _globals['_BLOBCHUNK']._serialized_end=1237
-  _globals['_BLOBREQUEST']._serialized_start=1239
-  _globals['_BLOBREQUEST']._serialized_end=1268
-  _globals['_BLOBREPLY']._serialized_start=1270
-  _globals['_BLOBREPLY']._serialized_end=1297
-  _globals['_ENROLMENT']._serialized_start=1299
-  _globals['_ENROLMENT']._serialized_end=1375
-  _globals['_SPACE']._serialized_start=1378
-  _globals['_SPACE']._serialized_end=2095
+  _globals['_PROVEREQUEST']._serialized_end=765
+  _globals['_PROVEREPLY']._serialized_start=767
+  _globals['_PROVEREPLY']._serialized_end=859
+  _globals['_CHECKPOINTREQUEST']._serialized_start=861
+  _globals['_CHECKPOINTREQUEST']._serialized_end=900
+  _globals['_CHECKPOINTREPLY']._serialized_start=902
+  _globals['_CHECKPOINTREPLY']._serialized_end=960
+  _globals['_LEAVESREQUEST']._serialized_start=962
+  _globals['_LEAVESREQUEST']._serialized_end=1005
+  _globals['_LEAVESREPLY']._serialized_start=1007
+  _globals['_LEAVESREPLY']._serialized_end=1037
+  _globals['_COSIGNATUREREQUEST']._serialized_start=1039
+  _globals['_COSIGNATUREREQUEST']._serialized_end=1087
+  _globals['_COSIGNATUREREPLY']._serialized_start=1089
+  _globals['_COSIGNATUREREPLY']._serialized_end=1107
+  _globals['_VIEWREQUEST']._serialized_start=1109
+  _globals['_VIEWREQUEST']._serialized_end=1164
+  _globals['_VIEWREPLY']._serialized_start=1166
+  _globals['_VIEWREPLY']._serialized_end=1205
+  _globals['_BLOBCHUNK']._serialized_start=1207
+  _globals['_BLOBCHUNK']._serialized_end=1269
+  _globals['_BLOBREQUEST']._serialized_start=1271
+  _globals['_BLOBREQUEST']._serialized_end=1300
+  _globals['_BLOBREPLY']._serialized_start=1302
+  _globals['_BLOBREPLY']._serialized_end=1329
+  _globals['_ENROLMENT']._serialized_start=1331
+  _globals['_ENROLMENT']._serialized_end=1407
+  _globals['_SPACE']._serialized_start=1410
+  _globals['_SPACE']._serialized_end=2127
 # @@protoc_insertion_point(module_scope)

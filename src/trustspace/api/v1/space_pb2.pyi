@@ -87,18 +87,18 @@ class ReadReply(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., position: _Optional[int] = ...) -> None: ...
 
 class ProveRequest(_message.Message):
-    __slots__ = ("digest", "job", "party", "known_size", "cosigned")
+    __slots__ = ("digest", "job", "party", "known_size", "cosigned_by")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     PARTY_FIELD_NUMBER: _ClassVar[int]
     KNOWN_SIZE_FIELD_NUMBER: _ClassVar[int]
-    COSIGNED_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_BY_FIELD_NUMBER: _ClassVar[int]
     digest: str
     job: str
     party: str
     known_size: int
-    cosigned: bool
-    def __init__(self, digest: _Optional[str] = ..., job: _Optional[str] = ..., party: _Optional[str] = ..., known_size: _Optional[int] = ..., cosigned: _Optional[bool] = ...) -> None: ...
+    cosigned_by: int
+    def __init__(self, digest: _Optional[str] = ..., job: _Optional[str] = ..., party: _Optional[str] = ..., known_size: _Optional[int] = ..., cosigned_by: _Optional[int] = ...) -> None: ...
 
 class ProveReply(_message.Message):
     __slots__ = ("entries", "checkpoint", "consistency")
@@ -150,18 +150,22 @@ class CosignatureReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ViewRequest(_message.Message):
-    __slots__ = ("kind", "key")
+    __slots__ = ("kind", "key", "after")
     KIND_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     kind: str
     key: str
-    def __init__(self, kind: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+    after: int
+    def __init__(self, kind: _Optional[str] = ..., key: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class ViewReply(_message.Message):
-    __slots__ = ("json",)
+    __slots__ = ("json", "next")
     JSON_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
     json: bytes
-    def __init__(self, json: _Optional[bytes] = ...) -> None: ...
+    next: int
+    def __init__(self, json: _Optional[bytes] = ..., next: _Optional[int] = ...) -> None: ...
 
 class BlobChunk(_message.Message):
     __slots__ = ("digest", "total_bytes", "data")

@@ -1,0 +1,44 @@
+"""Run every benchmark, each in a process of its own.
+
+python -m benchmarks [--into DIR]     measure; JSON goes into DIR (build/benchmarks)
+python -m benchmarks --tables DIR     write DIR/RESULTS.md from the JSON that lies there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.common import render
+
+NAMES = ("submit", "job", "ledger")
+HEAD = "# Results\n\nWritten from the JSON files beside it; what they mean stands in ../README.md.\n\n"
+
+
+def tables(directory: Path) -> str:
+    """All results of a directory as one page."""
+    found = [directory / f"{name}.json" for name in NAMES]
+    return HEAD + "\n".join(render(json.loads(file.read_bytes())) for file in found if file.exists())
+
+
+def main() -> int:
+    """Run them all; returns the first exit status that is not 0."""
+    parser = argparse.ArgumentParser(description="Run every benchmark, or write the page of results.")
+    parser.add_argument("--into", type=Path, default=Path("build/benchmarks"), metavar="DIR")
+    parser.add_argument("--tables", type=Path, metavar="DIR")
+    given = parser.parse_args()
+    if given.tables:
+        (given.tables / "RESULTS.md").write_text(tables(given.tables), encoding="utf-8")
+        return 0
+    status = 0
+    for name in NAMES:
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(given.into / f"{name}.json")]
+        status = status or subprocess.run(command, check=False).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
