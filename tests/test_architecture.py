@@ -153,7 +153,8 @@ def imports_at_load(path: Path) -> set[str]:
 
 def test_no_dead_files() -> None:
     used = {"trustspace", "trustspace.__main__"}
-    for path in MODULES.values():
+    tools = (SOURCE.parent.parent / "tools").glob("*.py")
+    for path in (*MODULES.values(), *tools):
         used |= imports(path)
     # Started by name: the worker inside a sandbox and the launcher's own process.
     text = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())

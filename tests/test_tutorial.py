@@ -15,8 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = (7443, 7444, 7445)
 WAITING = "trustspace --home $T/hospital job list"
-# "Repeat until it says in review", as the README tells a person.
-REPEAT = "for _ in $(seq 120); do trustspace --home $T/hospital --json job list | grep -q '\"in-review\"' && break; sleep 1; done"
+# "Repeat the last command until it says in review", as the README tells a person.
+_STATE = WAITING.replace("job list", "--json job list | grep -q '\"in-review\"'")
+REPEAT = f"for _ in $(seq 120); do {_STATE} && break; sleep 1; done"
+# Every question is answered with yes: a person has read what it asks by then. No server outlives the shell.
+OPENING = "set -eumo pipefail\nexec < <(yes)\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
 
 
 def script() -> str:
@@ -28,7 +31,7 @@ def script() -> str:
     assert typed.count(WAITING) == 1
     # Before the approval the buyer's fetch must fail, with the exit code of a wrong state.
     refused = f'code=0; {early[1]} || code=$?; test "$code" = 8 || exit 99'
-    return "set -eumo pipefail\n" + typed.replace(WAITING, f"{REPEAT}\n{WAITING}\n{refused}")
+    return OPENING + typed.replace(WAITING, f"{REPEAT}\n{WAITING}\n{refused}")
 
 
 def free(port: int) -> bool:
@@ -53,12 +56,11 @@ def test_a_newcomer_gets_through_the_tutorial(tmp_path):
             environment[name] = os.environ[name]
     process = subprocess.Popen(
         ["bash", "-c", script()],
-        cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        # Every question is answered with yes: a person has read what it asks by then.
-        said, _ = process.communicate("y\n" * 4, timeout=500)
+        said, _ = process.communicate(timeout=500)
     finally:
         for task in _session(process.pid):
             os.kill(task, signal.SIGKILL)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from support import processes
@@ -14,7 +15,13 @@ from trustspace.api.v1 import space_pb2, space_pb2_grpc
 from trustspace.client import jobs
 from trustspace.domain.bodies import Dataset, Policy
 from trustspace.errors import (
-    BudgetExhausted, InvalidInput, NotFound, PermissionDenied, TrustspaceError, Unavailable, VerificationFailed,
+    BudgetExhausted,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    TrustspaceError,
+    Unavailable,
+    VerificationFailed,
 )  # fmt: skip
 from trustspace.space.blobs import ORPHAN_SECONDS, BlobStore
 
@@ -135,10 +142,10 @@ def story():
     enclave = make_enclave(world, hospital)
     publish(hospital, world)
     job = jobs.submit(developer, write_job(world))
-    yield type("Story", (), {
-        "world": world, "hospital": hospital, "developer": developer, "buyer": buyer, "stranger": stranger, "job": job,
-        "other_hospital": both, "code": hospital.session.job(job).job(job).body.code,
-    })  # fmt: skip
+    yield SimpleNamespace(
+        world=world, hospital=hospital, developer=developer, buyer=buyer, stranger=stranger, job=job,
+        other_hospital=both, code=hospital.session.job(job).job(job).body.code,
+    )  # fmt: skip
     enclave.stop()
     world.close()
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.enclaves import make_enclave, publish, write_job
@@ -27,10 +28,10 @@ def story():
     dataset = publish(hospital, world)
     job = jobs.submit(developer, write_job(world))
     jobs.countersign(buyer, job)
-    yield type("Story", (), {
-        "world": world, "hospital": hospital, "developer": developer, "buyer": buyer, "stranger": stranger,
-        "auditor": auditor, "dataset": dataset, "job": job,
-    })  # fmt: skip
+    yield SimpleNamespace(
+        world=world, hospital=hospital, developer=developer, buyer=buyer, stranger=stranger,
+        auditor=auditor, dataset=dataset, job=job,
+    )  # fmt: skip
     enclave.stop()
     world.close()
 

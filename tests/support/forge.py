@@ -46,14 +46,14 @@ class ShownSpace:
         tree = self.tree()
         return self.note(tree), self._consistency(tree, known_size)
 
-    def prove(self, what: Subject, known_size: int = 0, *, cosigned: bool = False) -> Proof:
-        shown = self.cosigned_shown if cosigned else self.shown
+    def prove(self, what: Subject, known_size: int = 0, *, cosigned_by: int = 0) -> Proof:
+        shown = self.cosigned_shown if cosigned_by else self.shown
         tree = self.tree(shown)
         entries = tuple(
             Entry(index, s.envelope.to_bytes(), tuple(tree.inclusion_proof(index)))
             for index, s in self.selects(list(enumerate(shown)))
         )
-        note = self.cosigned_note if cosigned else self.note(tree)
+        note = self.cosigned_note if cosigned_by else self.note(tree)
         return Proof(entries, note, self._consistency(tree, known_size))
 
     def submit(self, envelope: bytes, known_size: int = 0) -> Receipt:

@@ -21,7 +21,7 @@ def serve(cli: Cli) -> None:
     from trustspace.client.broker import Broker
 
     log_to_stderr()
-    home = cli.party()
+    home = cli.signer()
     home.identity()  # enrolled, or say so now
     home.key_name("broker")
     name, space = home.party.name, home.space_address()

@@ -47,7 +47,13 @@ class Cli:
         return os.environ.get("TRUSTSPACE_PASSPHRASE") or None
 
     def party(self) -> PartyHome:
-        """The party in the home directory; asks for its passphrase where a person sits at a terminal."""
+        """The party in the home directory, to look at: its private keys stay locked if they are."""
+        from trustspace.client.home import PartyHome
+
+        return PartyHome(self.home, self.passphrase())
+
+    def signer(self) -> PartyHome:
+        """The party, to act for it; asks for its passphrase where a person sits at a terminal."""
         from trustspace.client.home import PartyHome
 
         passphrase = self.passphrase()

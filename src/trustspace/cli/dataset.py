@@ -65,11 +65,12 @@ def command() -> None:
     help="Keep this column although it looks as if it identifies people.",
 )
 @option("--refuse-custom-code", is_flag=True, help="Never let a developer's own code meet this dataset.")
+@option("--enclave", metavar="NAME", help="Your enclave to keep it in, if you have several.")
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def submit(
     cli: Cli, file: Path, name: str, title: str, summary: str, patient_column: str | None, allow: tuple[str, ...],
-    refuse_custom_code: bool, yes: bool,
+    refuse_custom_code: bool, enclave: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Seal FILE (CSV or Parquet) and upload it to your own enclave.
 
@@ -78,7 +79,7 @@ def submit(
     from trustspace.client import datasets
     from trustspace.data.description import Answers
 
-    home = cli.party()
+    home = cli.signer()
     answers = Answers(summary=summary, language=language(), allow=frozenset(allow))
     proposal = datasets.propose(file, title, patient_column=patient_column, answers=answers)
     policy = datasets.DEFAULT_POLICY
@@ -87,7 +88,9 @@ def submit(
     _show_proposal(cli, proposal, name, policy)
     cli.out.ask(_("Seal the file, upload it to your enclave and publish exactly this description?"), yes=yes)
     with cli.out.progress({"seal": _("Sealing"), "upload": _("Uploading")}) as progress:
-        digest = datasets.submit(home, proposal, dataset=name, policy=policy, progress=progress)
+        digest = datasets.submit(
+            home, proposal, dataset=name, policy=policy, enclave=enclave, progress=progress
+        )
     version = home.session.dataset(digest).body.version
     cli.out.document(
         {
@@ -292,7 +295,7 @@ def withdraw(cli: Cli, dataset: str, yes: bool) -> None:
     """Withdraw one version of a dataset of yours: destroy its key and delete it from your enclave. For good."""
     from trustspace.client.datasets import withdraw as destroy
 
-    home = cli.party()
+    home = cli.signer()
     record = resolve(home, dataset, own=True)
     question = _(
         "Destroy the key of {name} version {version}? Nobody, not even you, can open the sealed copy afterwards.",

@@ -92,7 +92,7 @@ def adopt(cli: Cli, card: Path, address: str, target: Path, hosted: bool) -> Non
     from trustspace.client.enclaves import adopt as vouch
     from trustspace.storage.files import write_atomic
 
-    home = cli.party()
+    home = cli.signer()
     content = read_json(card, "enclave card")
     adoption = vouch(home, content, address, custody="operator-hosted" if hosted else "own")
     write_atomic(target, json.dumps(adoption, ensure_ascii=False, indent=2).encode(), 0o600)
@@ -157,8 +157,9 @@ def serve(cli: Cli, listen: str, runtime: Path | None) -> None:
 
 
 @command.command("status")
+@option("--enclave", "name", metavar="NAME", help="Which of your enclaves, if you have several.")
 @pass_cli
-def status(cli: Cli) -> None:
+def status(cli: Cli, name: str | None) -> None:
     """What the enclave holds, how it isolates, and what failed there. For the source unit, or at the enclave."""
     if (cli.home / "card.json").exists():
         _status_here(cli)
@@ -166,7 +167,7 @@ def status(cli: Cli) -> None:
     from trustspace.client.enclaves import enclave_link, own_enclave
 
     home = cli.party()
-    own = own_enclave(home, None)
+    own = own_enclave(home, name)
     found: dict[str, Any] = enclave_link(home, own).status()
     cli.out.document({"name": own.name, "address": own.address, **found})
     evidence = found["evidence"]

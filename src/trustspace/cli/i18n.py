@@ -107,7 +107,8 @@ def explain(error: TrustspaceError) -> tuple[str, str]:
         message, fix = explain(problems[0])
         return fill(translate(error.message), {"problem": message}), fix
     if problems:
-        lines = ["  - " + " ".join(filter(None, explain(problem))) for problem in problems]
+        space = "" if _Chosen.language == "zh" else " "
+        lines = ["  - " + space.join(filter(None, explain(problem))) for problem in problems]
         return fill(translate(error.message), {"count": len(problems), "lines": "\n".join(lines)}), ""
     details = {name: _detail(name, value) for name, value in error.details.items()}
     # The whole is made harmless, template and all: it may be what a server sent.

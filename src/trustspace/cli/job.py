@@ -28,7 +28,7 @@ def submit(cli: Cli, file: Path) -> None:
     """Submit the job that FILE (TOML) describes, with the code beside it. See trustspace job schema."""
     from trustspace.client import jobs
 
-    home = cli.party()
+    home = cli.signer()
     digest = jobs.submit(home, file)
     cli.out.document({"job": digest})
     cli.out.say(_("The job is submitted ({digest}).", digest=short(digest)), style="good")
@@ -101,7 +101,7 @@ def countersign(cli: Cli, job: str) -> None:
     """As the buyer, agree to a job and to the key that its output would come to."""
     from trustspace.client import jobs
 
-    home = cli.party()
+    home = cli.signer()
     asked = jobs.request(home, jobs.resolve_job(home, job))
     digest = jobs.countersign(home, asked.job.statement)
     cli.out.document({"job": asked.job.statement, "countersignature": digest})
@@ -153,7 +153,7 @@ def grant(
     """
     from trustspace.client import jobs
 
-    home = cli.party()
+    home = cli.signer()
     asked = jobs.request(home, jobs.resolve_job(home, job))
     people = People.of(home)
     body = jobs.draft_grant(
@@ -183,7 +183,7 @@ def refuse(cli: Cli, job: str) -> None:
     """As a source unit, refuse a job, or stop one that you granted. It binds your broker at once."""
     from trustspace.client import jobs
 
-    home = cli.party()
+    home = cli.signer()
     digest = jobs.resolve_job(home, job)
     refusal = jobs.refuse(home, digest)
     cli.out.document({"job": digest, "refusal": refusal})

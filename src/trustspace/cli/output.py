@@ -161,11 +161,11 @@ class Output:
         if self.as_json and not self._said:
             self.document({"error": {"code": str(error.code), "message": message, "fix": fix}})
         else:
-            click.secho(_("Error:"), fg="red", bold=True, nl=False, err=True)
-            click.echo(" " + message, err=True)
+            click.secho(_("Error: "), fg="red", bold=True, nl=False, err=True)
+            click.echo(message, err=True)
             if fix:
-                click.secho(_("What to do:"), bold=True, nl=False, err=True)
-                click.echo(" " + fix, err=True)
+                click.secho(_("What to do: "), bold=True, nl=False, err=True)
+                click.echo(fix, err=True)
         return CATALOGUE[error.code].exit_code
 
 

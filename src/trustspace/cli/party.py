@@ -69,7 +69,7 @@ def new(cli: Cli, name: str, chosen: tuple[str, ...], reviewers: tuple[str, ...]
 @pass_cli
 def enrol(cli: Cli, invitation: Path) -> None:
     """Redeem an INVITATION: become known to the space, and pin it."""
-    home = cli.party()
+    home = cli.signer()
     home.enrol(read_json(invitation, "invitation"))
     _show(cli, home)
     cli.out.say()
@@ -84,10 +84,7 @@ def enrol(cli: Cli, invitation: Path) -> None:
 @pass_cli
 def show(cli: Cli) -> None:
     """Show your fingerprint, for others to compare and pin."""
-    from trustspace.client.home import PartyHome
-
-    # Public halves need no passphrase.
-    _show(cli, PartyHome(cli.home, cli.passphrase()))
+    _show(cli, cli.party())
 
 
 def _show(cli: Cli, home: PartyHome) -> None:

@@ -27,7 +27,7 @@ def fetch(cli: Cli, job: str, into: Path) -> None:
     """As the buyer, open what was released, check it, give a receipt and keep the certificate."""
     from trustspace.client import jobs, releases
 
-    home = cli.party()
+    home = cli.signer()
     digest = jobs.resolve_job(home, job)
     delivered, certificate = releases.fetch(home, digest)
     releases.save(home, delivered, certificate, into)

@@ -214,7 +214,7 @@ def _open(cli: Cli, job: str, reviewer: str) -> tuple[PartyHome, Case]:
     from trustspace.client import jobs
     from trustspace.client.review import open_case
 
-    home = cli.party()
+    home = cli.signer()
     return home, open_case(home, jobs.resolve_job(home, job), reviewer)
 
 

@@ -176,7 +176,8 @@ def rebuild(cli: Cli) -> None:
     from trustspace.space.ledger import rebuild as fold
 
     home = SpaceHome(cli.home)
-    found = fold(home.store, home.ledger_key())
+    with home.alone():
+        found = fold(home.store, home.ledger_key())
     home.store.close()
     cli.out.document({"statements": found.statements, "records": found.records, "differing": found.differing})
     cli.out.say(

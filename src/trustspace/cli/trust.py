@@ -27,7 +27,7 @@ def add(cli: Cli, name: str, digits: tuple[str, ...]) -> None:
     home.pin(name, given)
     cli.out.document({"name": name, "fingerprint": given})
     cli.out.say(_("{name} is pinned to this fingerprint:", name=name), style="good")
-    cli.out.say(f"    {fingerprint(given)}")
+    cli.out.block(fingerprint(given))
 
 
 @command.command("list")

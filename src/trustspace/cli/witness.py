@@ -20,7 +20,7 @@ def key(cli: Cli) -> None:
     """Print the witness's key, for others to pin with trustspace trust witness."""
     from trustspace.client.audit import Witness
 
-    verifier = Witness(cli.party()).verifier
+    verifier = Witness(cli.signer()).verifier
     cli.out.document({"key": verifier})
     cli.out.say(verifier)
 
@@ -32,7 +32,7 @@ def serve(cli: Cli) -> None:
     from trustspace.client.audit import Witness
 
     log_to_stderr()
-    home = cli.party()
+    home = cli.signer()
     home.identity()  # enrolled, or say so now
     witness = Witness(home)
     verifier, space = witness.verifier, home.space_address()

@@ -142,8 +142,9 @@ def size(count: int) -> str:
 
 
 def fingerprint(digits: str) -> str:
-    """A fingerprint as it is read out: groups of four digits."""
-    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+    """A fingerprint as it is read out: groups of four digits, eight to a line."""
+    groups = [digits[start : start + 4] for start in range(0, len(digits), 4)]
+    return "\n".join(" ".join(groups[start : start + 8]) for start in range(0, len(groups), 8))
 
 
 def short(digest: str) -> str:

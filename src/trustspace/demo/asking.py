@@ -12,7 +12,7 @@ from trustspace.data.description import ColumnDescription
 from trustspace.demo.cast import DATASET, Hospital, Play
 from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
 
-SHOWN_COLUMNS = 4
+SHOWN_COLUMNS = 3
 EPOCHS = 40
 _JOB = """\
 [job]
@@ -107,7 +107,7 @@ def ask(play: Play) -> None:
         unit=play.hospitals[0].home.party.name, columns=len(cohort.features) + 2, mock=mock.num_rows,
         command=(
             "trustspace --home developer dataset list",
-            f"trustspace --home developer dataset show {DATASET} --mock mock.parquet",
+            f"trustspace --home developer dataset show {DATASET} --mock mock.csv",
         ),
     )  # fmt: skip
     play.job_file.write_text(job_text(play, stage.say("name.buyer")), encoding="utf-8")
@@ -168,7 +168,14 @@ def _show_request(play: Play, hospital: Hospital) -> None:
         ),
         (
             "request.model",
-            f"{train.model} → {train.target} = {train.positive}, {train.epochs} × {train.optimiser}",
+            stage.say(
+                "request.model-of",
+                model=train.model,
+                target=train.target,
+                positive=str(train.positive),
+                epochs=train.epochs,
+                optimiser=train.optimiser,
+            ),
         ),
         ("request.code", stage.say("request.no-code" if not asked.code else "request.own-code")),
         ("request.withheld", f"{parameters.terms.withheld_percent} %"),

@@ -7,7 +7,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     "cheat.control": ("Control: ", "对照："),
     "cheat.refused": ("refused", "已拒绝"),
     "cheat.succeeded": ("SUCCEEDED", "得逞"),
-    "cheat.false-buyer": ("the operator enrols a false buyer", "运营方登记假冒的使用单位"),
+    "cheat.false-buyer": ("the operator enrols a false buyer", "运营方让假冒的使用单位入驻"),
     "cheat.false-enclave": ("the operator makes a false enclave", "运营方制造假冒的盲盒"),
     "cheat.job-changed-after-grant": ("the job is changed after the grant", "授权后篡改任务"),
     "cheat.buyer-before-approval": (
@@ -25,7 +25,7 @@ CHEATS: dict[str, tuple[str, str]] = {
             "The operator enrols its own “{name}”, with an invitation of its own making; the developer's job "
             "names that one ({false}…)."
         ),
-        "运营方用自己签发的邀请登记了一个同名的“{name}”；开发方的任务指向它（{false}…）。",
+        "运营方用自己签发的邀请函，让一个同名的“{name}”入驻；开发方的任务指向它（{false}…）。",
     ),
     "false-buyer.developer.why": (
         "A name in a trust file stands for one fingerprint, and nobody compared this one.",
@@ -83,7 +83,7 @@ CHEATS: dict[str, tuple[str, str]] = {
         "A certificate of the operator's is a connection, not a single key of the hospital's.",
         "运营方的证书只是一个连接，换不来医院的任何一把密钥。",
     ),
-    "release.ledger": ("It notes the release without a decision.", "它在没有裁决的情况下登记交付。"),
+    "release.ledger": ("It notes the release without a decision.", "它在没有裁决的情况下记下交付。"),
     "release.ledger.why": (
         "The rules of the ledger want the quorum of decisions that the release names.",
         "账本规则要求交付所依据的裁决达到法定数。",
@@ -107,11 +107,11 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "false-enclave.offer": (
         "The false enclave answers the broker's real challenge with a run offer of its own.",
-        "假盲盒用自己的运行报价回应密钥代理的真实质询。",
+        "假盲盒用自己的运行申请回应密钥代理的真实挑战。",
     ),
     "false-enclave.offer.why": (
         "The rules take a run offer from an enclave that the hospital's root key vouches for, and from no other.",
-        "规则只接受由医院根密钥担保的盲盒提出的运行报价。",
+        "规则只接受由医院根密钥担保的盲盒提出的运行申请。",
     ),
     "false-enclave.described": (
         "The operator writes {name} a new description that vouches for the false enclave.",
@@ -123,7 +123,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "false-enclave.broker": (
         "The operator switches its rules off and shows the offer to the broker, in a ledger that it signed itself.",
-        "运营方关闭自己的规则，把该报价放进自己签名的账本，展示给密钥代理。",
+        "运营方关闭自己的规则，把该申请放进自己签名的账本，展示给密钥代理。",
     ),
     "false-enclave.broker.why": (
         "The broker believes no ledger's content, it replays it: the signature is not of the granted enclave.",
@@ -139,7 +139,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "false-enclave.control": (
         "the same lie with the offer signed by the hospital's own enclave, and the broker releases the key.",
-        "同样的账本，若报价由医院自己的盲盒签名，密钥代理便释放密钥。",
+        "同样的账本，若申请由医院自己的盲盒签名，密钥代理便释放密钥。",
     ),
     # job changed after the grant
     "changed-job.database": (
@@ -161,7 +161,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     "changed-job.grant.why": ("The hospital signed the other digest.", "医院签的是另一个摘要。"),
     "changed-job.offer": (
         "The hospital's own enclave is made to offer a run of the changed job without a grant.",
-        "迫使医院自己的盲盒在没有授权的情况下为改动后的任务提出报价。",
+        "迫使医院自己的盲盒在没有授权的情况下为改动后的任务提出运行申请。",
     ),
     "changed-job.offer.why": (
         "No grant of the hospital's names this enclave for this job.",

@@ -8,6 +8,8 @@ from trustspace.client import audit, releases
 from trustspace.demo import figures
 from trustspace.demo.cast import Play
 from trustspace.demo.figures import Auc
+from trustspace.demo.prose import Prose
+from trustspace.demo.stage import GREY
 from trustspace.domain import certificate as certificates
 from trustspace.domain.certificate import Verified
 from trustspace.errors import VerificationFailed
@@ -15,6 +17,11 @@ from trustspace.jobs.released import load_released
 from trustspace.jobs.sections import MODEL_ARTIFACT
 
 PATIENTS_SHOWN = 6
+_USE = (
+    ">>> from trustspace.jobs.released import load_released",
+    f'>>> model = load_released(open("delivery/{MODEL_ARTIFACT}", "rb").read(), parameters)',
+    ">>> model.predict(patients)",
+)
 
 
 def deliver(play: Play) -> None:
@@ -91,7 +98,7 @@ def use_model(play: Play, verified: Verified) -> Auc:
     ]  # fmt: skip
     agreed = int(np.sum((scores > 0.5) == cohort.buyer.malignant))
     stage.does(
-        "buyer", "use.model", stage.table(columns, rows, right=(1, 2, 3)), patients=len(cohort.buyer), agreed=agreed,
-        command='python -c "from trustspace.jobs.released import load_released; …"',
+        "buyer", "use.model", stage.table(columns, rows, right=(1, 2, 3)), *(Prose(line, GREY) for line in _USE),
+        patients=len(cohort.buyer), agreed=agreed,
     )  # fmt: skip
     return found

@@ -24,23 +24,25 @@ from trustspace.evidence.render import neutralise
 Who = Literal["operator", "hospital", "broker", "enclave", "developer", "buyer", "reviewer", "auditor"]
 NARROW, WIDE = 80, 100
 GREY = "bright_black"
+_MARGIN_CELLS = 9
 _COLOURS: dict[Who, str] = {
     "operator": "magenta", "hospital": "green", "broker": "green", "enclave": "cyan", "developer": "blue",
     "buyer": "yellow", "reviewer": "green", "auditor": "magenta",
 }  # fmt: skip
-Translate = Callable[[str], str]
+Explain = Callable[[TrustspaceError], tuple[str, str]]
+"""An error's message and fix, in the language of the story."""
 
 
 class Stage:
     """Tells the story as it happens, and remembers nothing of it but the time."""
 
-    def __init__(self, language: Language, translate: Translate, console: Console | None = None) -> None:
+    def __init__(self, language: Language, explain: Explain, console: Console | None = None) -> None:
         columns = shutil.get_terminal_size((WIDE - 4, 24)).columns
         self.language = language
         self.console = console or Console(
             file=sys.stdout, width=max(NARROW, min(WIDE, columns)), highlight=False, soft_wrap=False
         )
-        self._translate = translate
+        self._explain = explain
         self._started = time.monotonic()
         self._scenes = 0
         self._cheats = 0
@@ -55,9 +57,8 @@ class Stage:
         return say(key, self.language, **details)
 
     def error_text(self, error: TrustspaceError) -> str:
-        """An error's own words, in the story's language where there is a translation of them."""
-        text = self._translate(error.message).format(**error.details)
-        return neutralise(f"{error.code}: {text}")
+        """An error's code and own words."""
+        return neutralise(f"{error.code}: {self._explain(error)[0]}")
 
     def opening(self) -> None:
         """The title."""
@@ -104,15 +105,13 @@ class Stage:
         commands = (command,) if isinstance(command, str) else tuple(command)
         parts: list[RenderableType] = [Prose(self.say(key, **details)), *bodies]
         parts += [Command(line, GREY) for line in commands]
-        grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(width=6, justify="right", style=GREY, no_wrap=True)
-        grid.add_column(width=9, no_wrap=True)
-        grid.add_column(width=4, no_wrap=True)
+        margin = Text(self.say(f"who.{who}"), style=f"bold {_COLOURS[who]}")
+        margin.append(f"\n{self.say(f'verb.{verb}')}", style="default italic")
+        margin.append(f"\n{self.seconds:.1f} s", style=GREY)
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(width=_MARGIN_CELLS, no_wrap=True)
         grid.add_column(ratio=1)
-        name = Text(self.say(f"who.{who}"), style=f"bold {_COLOURS[who]}")
-        grid.add_row(
-            f"{self.seconds:.1f} s", name, Text(self.say(f"verb.{verb}"), style="italic"), Group(*parts)
-        )
+        grid.add_row(margin, Group(*parts))
         self.console.print()
         self.console.print(grid)
 
@@ -187,11 +186,10 @@ class Stage:
 
     def problem(self, error: TrustspaceError) -> None:
         """Why the story cannot go on."""
-        lines: list[RenderableType] = [
-            Prose(neutralise_lines(self._translate(error.message).format(**error.details)))
-        ]
-        if error.fix:
-            lines.append(Prose(neutralise_lines(self._translate(error.fix).format(**error.details)), "bold"))
+        message, fix = self._explain(error)
+        lines: list[RenderableType] = [Prose(neutralise_lines(message))]
+        if fix:
+            lines.append(Prose(neutralise_lines(fix), "bold"))
         if error.code == "cannot-isolate":
             lines.append(Command("trustspace doctor", GREY))
         self.console.print()

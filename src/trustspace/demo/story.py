@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from trustspace.demo.cast import Play, move_in
 from trustspace.demo.data import load
 from trustspace.demo.figures import Auc, bar
 from trustspace.demo.processes import Processes
-from trustspace.demo.stage import Stage
+from trustspace.demo.stage import Explain, Stage
 from trustspace.demo.words import Language
 from trustspace.errors import CATALOGUE, InvalidInput, TrustspaceError, VerificationFailed
 from trustspace.storage.files import write_atomic
@@ -31,18 +31,21 @@ CHEATED = 1
 INTERRUPTED = 130
 
 
-def run(
-    json_path: Path | None, keep: Path | None, lang: str, translate: Callable[[str], str] = lambda text: text
-) -> int:
+def in_english(error: TrustspaceError) -> tuple[str, str]:
+    """An error's message and fix as they were written."""
+    return error.message.format(**error.details), error.fix.format(**error.details)
+
+
+def run(json_path: Path | None, keep: Path | None, lang: str, explain: Explain = in_english) -> int:
     """Play the story; returns the process's exit code.
 
     ``json_path`` gets the figures, ``keep`` (a new or empty directory) everything that the story leaves behind.
-    ``lang`` is "en" or "zh"; ``translate`` puts error templates into that language. The code is 0 when every
-    cheat was refused and the certificate verified, 1 when not, an error's own code when the story could not be
-    played, 130 on Ctrl-C.
+    ``lang`` is "en" or "zh"; ``explain`` says errors in that language. The code is 0 when every cheat was
+    refused and the certificate verified, 1 when not, an error's own code when the story could not be played,
+    130 on Ctrl-C.
     """
     language: Language = "zh" if lang == "zh" else "en"
-    stage = Stage(language, translate)
+    stage = Stage(language, explain)
     # What the cheats provoke is shown in the story; the libraries' own warnings about it are not.
     logging.getLogger("trustspace").addHandler(logging.NullHandler())
     try:
@@ -57,6 +60,8 @@ def run(
 
 
 def _play(root: Path, stage: Stage, processes: Processes, json_path: Path | None, keep: Path | None) -> int:
+    if json_path is not None and not json_path.absolute().parent.is_dir():
+        raise InvalidInput("There is no folder {folder}.", fix="Make it first.", folder=str(json_path.parent))
     stage.opening()
     cohort = load(HOSPITALS, stage.language)
     stage.scene("scene.cast")

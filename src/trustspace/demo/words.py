@@ -25,8 +25,8 @@ STORY: dict[str, tuple[str, str]] = {
     ),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
-    "verb.does": ("DOES", "所做"),
-    "verb.sees": ("SEES", "所见"),
+    "verb.does": ("does", "所做"),
+    "verb.sees": ("sees", "所见"),
     "who.operator": ("operator", "运营方"),
     "who.hospital": ("hospital", "医院"),
     "who.broker": ("broker", "密钥代理"),
@@ -67,7 +67,7 @@ STORY: dict[str, tuple[str, str]] = {
             "certificates the operator issues."
         ),
         (
-            "与其他各方一样：在自己的机器上生成密钥，兑换一次性邀请，并固定事先经其他渠道核对过的指纹。"
+            "与其他各方一样：在自己的机器上生成密钥，凭一次性邀请函入驻，并固定事先经其他渠道核对过的指纹。"
             "此后，一方的身份即其指纹，与运营方签发什么证书无关。"
         ),
     ),
@@ -172,6 +172,10 @@ STORY: dict[str, tuple[str, str]] = {
     "request.columns": ("columns", "列"),
     "request.columns-of": ("{count}: {first} … {last}", "共 {count} 列：{first} … {last}"),
     "request.model": ("model", "模型"),
+    "request.model-of": (
+        "{model} of {target} = {positive}; {epochs} epochs, {optimiser}",
+        "{model}：{target} = {positive}；{epochs} 轮，{optimiser}",
+    ),
     "request.code": ("code", "代码"),
     "request.no-code": (
         "the platform's own training loop, none of the developer's",
@@ -198,7 +202,7 @@ STORY: dict[str, tuple[str, str]] = {
             "the data key to it, bound to dataset, job, code, parameters, evidence and buyer."
         ),
         (
-            "向盲盒发出新的质询，核对其一次性密钥，先将运行次数记账，再把数据密钥密封给它，"
+            "向盲盒发出新的挑战，核对其一次性密钥，先将运行次数记账，再把数据密钥密封给它，"
             "并绑定数据资源、任务、代码、参数、证明与使用单位。"
         ),
     ),
@@ -268,7 +272,7 @@ STORY: dict[str, tuple[str, str]] = {
             "{name} opens the shares, puts the key together, checks the content against the commitment that was "
             "reviewed, signs a receipt, and waits for the witness to cosign the ledger that proves it:"
         ),
-        "{name}打开份额、合成密钥，按审查时的承诺核对内容，签署收据，并等待见证方对证明这一切的账本联署：",
+        "{name}打开份额、合成密钥，按审查时的承诺核对内容，签署回执，并等待见证方对证明这一切的账本联署：",
     ),
     "col.file": ("file", "文件"),
     "col.bytes": ("bytes", "字节"),

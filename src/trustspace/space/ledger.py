@@ -19,7 +19,7 @@ from trustspace.domain.records import BlobRecord, Record
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules import apply, job_of
 from trustspace.domain.statements import Statement, parse
-from trustspace.errors import AlreadyExists, InvalidInput, LogCorrupted, TrustspaceError, Unavailable
+from trustspace.errors import InvalidInput, LogCorrupted, TrustspaceError, Unavailable, VerificationFailed
 from trustspace.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from trustspace.ledger.merkle import MerkleTree
 from trustspace.ledger.note import NoteKey
@@ -79,18 +79,12 @@ class Ledger:
         view = MemoryView()
         view.install(self.store.records())
         kept = self.store.checkpoint()
-        if kept is None and tree.size == 0:
-            return tree, view, Standing(0, self._sign(tree))
-        if (
-            kept is None
-            or kept[0] != tree.size
-            or open_checkpoint(kept[1], self._key.verifier).root != tree.root()
-        ):
+        if not _is_signed(kept, tree, self._key):
             raise LogCorrupted(
                 "The ledger on disk does not match its last signed checkpoint.",
                 fix="Restore it from a backup.",
             )
-        return tree, view, Standing(*kept)
+        return tree, view, Standing(*kept) if kept else Standing(0, self._sign(tree))
 
     def _sign(self, tree: MerkleTree) -> str:
         checkpoint = Checkpoint(self._key.origin, tree.size, tree.root())
@@ -252,6 +246,17 @@ def _public(error: Exception) -> Exception:
     return error if isinstance(error, TrustspaceError) else Unavailable("The ledger cannot be written now.")
 
 
+def _is_signed(kept: tuple[int, str] | None, tree: MerkleTree, key: LedgerKey) -> bool:
+    """Whether the checkpoint on disk is this tree's; an empty ledger may have none yet."""
+    if kept is None:
+        return tree.size == 0
+    try:
+        checkpoint = open_checkpoint(kept[1], key.verifier)
+    except VerificationFailed:
+        return False
+    return (kept[0], checkpoint.size, checkpoint.root) == (tree.size, tree.size, tree.root())
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """What a rebuild found: statements folded, records written, and how many of them had differed."""
@@ -270,24 +275,25 @@ def rebuild(store: SpaceStore, key: LedgerKey) -> Rebuilt:
     """
     tree, view, count = MerkleTree(), MemoryView(), 0
     for entry in store.entries():
-        statement = parse(entry.envelope)
-        if statement.digest != entry.digest or entry.position != count:
-            raise LogCorrupted("Entry {position} of the ledger is damaged.", position=entry.position)
         try:
+            statement = parse(entry.envelope)
+            written = (statement.digest, statement.type, statement.by, job_of(statement), count)
+            if written != (entry.digest, entry.type, entry.author, entry.job, entry.position):
+                raise LogCorrupted("It is not the statement that was appended there.")
             view.install(apply(view, statement, entry.accepted))
-        except AlreadyExists as error:
-            raise LogCorrupted("Entry {position} stands twice.", position=entry.position) from error
+        except TrustspaceError as error:
+            raise LogCorrupted(
+                "Entry {position} of the ledger is damaged, or could not have stood.",
+                fix="Restore from a backup.", position=entry.position,
+            ) from error  # fmt: skip
         tree.append(bytes.fromhex(entry.digest))
         count += 1
-    kept = store.checkpoint()
-    if kept and (kept[0] != tree.size or open_checkpoint(kept[1], key.verifier).root != tree.root()):
+    if not _is_signed(store.checkpoint(), tree, key):
         raise LogCorrupted(
             "The entries do not hash to the last signed checkpoint.", fix="Restore from a backup."
         )
-    before = {(r.kind, r.key): r for r in store.records()}
-    after = {(r.kind, r.key): r for r in view.installed()}
-    differing = sum(before.get(key_) != record for key_, record in after.items()) + len(
-        before.keys() - after.keys()
-    )
-    store.replace_projection(after.values())
+    before = store.projection()
+    after = {(r.kind, r.key): r.model_dump_json() for r in view.installed()}
+    differing = sum(before.get(name) != text for name, text in after.items()) + len(before.keys() - after.keys())
+    store.replace_projection(view.installed())
     return Rebuilt(count, len(after), differing)

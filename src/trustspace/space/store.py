@@ -133,11 +133,24 @@ class SpaceStore:
             _put_records(db, records, 0)
 
     def records(self) -> Iterator[Record]:
-        """The projection, oldest first within a kind."""
-        for kind, text in self._db().execute(
-            "SELECT kind, record FROM projection ORDER BY kind, first, rowid"
-        ):
-            yield RECORDS[kind].model_validate_json(text)
+        """The projection, oldest first within a kind.
+
+        Raises:
+            LogCorrupted: a record cannot be read.
+
+        """
+        for (kind, _), text in self.projection().items():
+            try:
+                yield RECORDS[kind].model_validate_json(text)
+            except (KeyError, ValueError):
+                raise LogCorrupted(
+                    "A record of the projection is damaged.", fix="Run `trustspace space rebuild`."
+                ) from None
+
+    def projection(self) -> dict[tuple[str, str], str]:
+        """The projection as it lies on disk: JSON by kind and key."""
+        rows = self._db().execute("SELECT kind, key, record FROM projection ORDER BY kind, first, rowid")
+        return {(kind, key): text for kind, key, text in rows}
 
     def entries(self, start: int = 0, limit: int = -1) -> Iterator[StoredEntry]:
         """Entries in order from a position on."""

@@ -62,6 +62,13 @@ class Reader:
                 return node
         return self.tree
 
+    def class_of(self, node):
+        while node in self.parents:
+            node = self.parents[node]
+            if isinstance(node, ast.ClassDef):
+                return node.name
+        return ""
+
     def assignments(self, name):
         for scope in (self.scope(name), self.tree):
             found = [
@@ -90,7 +97,9 @@ def error_texts():
             if not isinstance(node, ast.Call):
                 continue
             arguments = []
-            if called(node) in classes:
+            if called(node) in classes or (
+                called(node) == "__init__" and reader.class_of(node) in classes - {"TrustspaceError"}
+            ):
                 arguments = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "fix")]
             elif called(node) == "rule":
                 arguments = [
@@ -129,3 +138,29 @@ def help_texts(command=cli):
     for child in getattr(command, "commands", {}).values():
         found |= help_texts(child)
     return found
+
+
+def all_texts():
+    """(text, where) of everything that may be shown."""
+    errors, _unresolved = error_texts()
+    found = {**help_texts(), **spoken_texts(), **errors}
+    found.pop("", None)
+    return found
+
+
+def report():
+    """What a catalogue lacks and what it holds in vain: run this file to see it."""
+    from trustspace.cli.i18n import catalogue
+
+    known = {text for text in catalogue() if not text.startswith("detail:")}
+    texts = all_texts()
+    missing = {text: where for text, where in texts.items() if text not in known}
+    return missing, sorted(known - texts.keys())
+
+
+if __name__ == "__main__":
+    missing, stale = report()
+    for text, where in missing.items():
+        print(f"missing ({where}): {text!r}")
+    for text in stale:
+        print(f"stale: {text!r}")

@@ -33,11 +33,11 @@ class Sealed:
         holder = next(u for u in self.artifact.units if u.source_unit == self.cast.units[unit].fingerprint)
         return next(s for s in holder.shares if s.reviewer == key)
 
-    def info(self, unit, reviewer, **changes):
+    def info(self, unit, number, **changes):
         values = {
             "job": self.run.job, "offer": self.run.offer, "artifact": self.content.name,
             "source_unit": self.cast.units[unit].fingerprint,
-            "reviewer": self.cast.units[unit].public(f"review-{reviewer}"),
+            "reviewer": self.cast.units[unit].public(f"review-{number}"),
         }  # fmt: skip
         return share_binding(**{**values, **changes})
 
