@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trustspace.client.home import PartyHome
-from trustspace.crypto.canonical import sha256_hex
+from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.domain.bodies import (
     Body,
     Challenge,
@@ -122,6 +122,10 @@ class Cast:
         self._dataset = self._describe()
         self._parameters = parse_job_file(_JOB_FILE).parameters()
         self._artifacts = self._produce()
+        agreed = sha256_hex(canonical_json(self._parameters.to_json()))
+        self._digests = (
+            DigestPair("parameters", agreed, agreed), DigestPair("dataset cytology", self._dataset, self._dataset)
+        )  # fmt: skip
         (self.buyer_key,) = (key.public for key in self.buyer.party.keys if key.use == "receive")
 
     def close(self) -> None:
@@ -278,7 +282,7 @@ class Cast:
         log = pack_artifact(secret, run, Content("run.log", "text/plain", "log", b"training\n" * 40, (unit,)))
         facts = RunFacts.of(
             self._parameters, self._artifacts, rows=455, patients=455, withheld_patients=114, record_bytes=24,
-            digests=(DigestPair("dataset cytology", self._dataset, self._dataset),),
+            digests=self._digests,
             commitments={artifact.name: artifact.commitment for artifact, _ in packed},
             evaluation=(PartMetrics(455, 0.1, 0.99, 0.97), PartMetrics(114, 0.1, 0.98, 0.96)),
             sandbox_tier=TIER, sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software",

@@ -416,20 +416,6 @@ def test_the_door_opens_to_its_own_source_unit_alone(place):
     assert place.link.status()["enclave_key"]
 
 
-def test_a_certificate_signed_by_the_pinned_one_is_not_the_pinned_one(place):
-    """The source unit's certificate is no authority: it cannot let others in."""
-    from trustspace.transport import tls
-
-    hospital, key = place.hospital, new_key()
-    issued = tls.issue(
-        tls.new_request(key), tls.Caller(hospital.fingerprint, "client", ""), (hospital.path / "tls/domain.pem").read_bytes(),
-        (hospital.path / "tls/client.key").read_bytes(), datetime.datetime.now(datetime.UTC),
-    )  # fmt: skip
-    chain = issued + (hospital.path / "tls/domain.pem").read_bytes()
-    with pytest.raises(Unavailable):
-        door(place, Identity(key, chain)).status()
-
-
 def test_an_impostor_of_the_enclave_is_not_spoken_to(place):
     key = new_key()
     certificate = self_signed("trustspace enclave", key, datetime.datetime.now(datetime.UTC), ("trustspace-enclave",))
@@ -483,10 +469,8 @@ def test_a_lost_answer_to_the_publication_is_asked_for_again(place, monkeypatch)
     real = type(hospital.session.link).submit
 
     def lost(self, envelope, known_size=0):
-        receipt = real(self, envelope, known_size)
-        if b'"dataset"' in envelope or True:
-            raise Unavailable("The server did not answer in time.")
-        return receipt
+        real(self, envelope, known_size)
+        raise Unavailable("The server did not answer in time.")
 
     monkeypatch.setattr(type(hospital.session.link), "submit", lost)
     with pytest.raises(Unavailable):

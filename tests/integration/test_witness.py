@@ -141,10 +141,10 @@ def test_only_an_auditor_cosigns_and_only_the_newest_under_its_own_name(world, a
         world.link(party).add_cosignature(size, line(f"witness/{party.fingerprint[:16]}"))
     with pytest.raises(TrustspaceError):
         world.link(auditor).add_cosignature(size, "— nonsense\n")
-    with pytest.raises(TrustspaceError):
+    with pytest.raises(PermissionDenied, match="own name"):
         world.link(auditor).add_cosignature(size, line("witness/somebody-else"))
     with pytest.raises(InvalidInput, match="moved on"):
-        world.link(auditor).add_cosignature(size - 1, line("witness/x"))
+        world.link(auditor).add_cosignature(size - 1, line(f"witness/{auditor.fingerprint[:16]}"))
     assert shown(world, party) == note
     assert witness.cosign_newest() == size
 

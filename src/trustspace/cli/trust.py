@@ -23,7 +23,7 @@ def command() -> None:
 def add(cli: Cli, name: str, digits: tuple[str, ...]) -> None:
     """Pin NAME to a FINGERPRINT that you compared; groups of digits may stand apart."""
     home = cli.party()
-    given = "".join(digits).replace(" ", "").replace("\u00a0", "").lower()
+    given = "".join("".join(digits).split()).lower()
     home.pin(name, given)
     cli.out.document({"name": name, "fingerprint": given})
     cli.out.say(_("{name} is pinned to this fingerprint:", name=name), style="good")

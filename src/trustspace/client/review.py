@@ -216,10 +216,10 @@ def reject(home: PartyHome, case: Case, *, comment: str = "") -> str:
 
 def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decision:
     salt = os.urandom(_SALT_BYTES)
+    committed = commit(comment.encode(), salt) if comment else ""
     if comment:
-        home.remember(
-            "comments", case.output.statement, {"by": case.reviewer, "text": comment, "salt": salt.hex()}
-        )
+        # The text itself stays with the reviewer, under the commitment in the ledger that it can be checked against.
+        home.remember("comments", committed, {"by": case.reviewer, "text": comment, "salt": salt.hex()})
     return Decision(
         job=case.job.statement,
         output=case.output.statement,
@@ -229,8 +229,7 @@ def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decisi
         artifacts=(),
         buyer_key="",
         shares=(),
-        # The text itself stays with the reviewer; the ledger holds a commitment that it can be checked against.
-        comment=commit(comment.encode(), salt) if comment else "",
+        comment=committed,
         expires=home.session.now() + DECISION_DAYS * 86400,
     )
 

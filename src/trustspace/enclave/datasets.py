@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.crypto.canonical import canonical_json, parse_canonical, sha256_hex
 from trustspace.crypto.seal import HEADER_MAX_BYTES, read_header
 from trustspace.crypto.statement import Envelope, verify_statement
 from trustspace.data.manifest import DatasetManifest
@@ -222,9 +222,9 @@ def _signed_manifest(envelope: bytes, keys: Iterable[bytes]) -> DatasetManifest:
             payload = verify_statement(parsed, key)
         except VerificationFailed:
             continue
-        manifest = DatasetManifest.from_json(json.loads(payload))
+        manifest = DatasetManifest.from_json(parse_canonical(payload, what="The signed manifest"))
         if canonical_json(manifest.to_json()) != payload:
-            raise VerificationFailed("The signed manifest is not in canonical form.")
+            raise VerificationFailed("The signed manifest leaves out fields that it must spell out.")
         return manifest
     raise VerificationFailed("The manifest is not signed by this enclave's source unit.")
 
@@ -242,6 +242,8 @@ def _verify(part: Path, manifest: DatasetManifest) -> None:
         while piece := file.read(1 << 20):
             hashed.update(piece)
             size += len(piece)
+        # Durable as well as right: its last piece may have come over a connection that broke before it was.
+        os.fsync(file.fileno())
     if size != manifest.sealed_bytes or hashed.hexdigest() != manifest.ciphertext_digest:
         raise VerificationFailed(
             "The uploaded bytes are not those of the manifest.", fix="Upload the dataset again."

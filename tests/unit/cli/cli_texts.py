@@ -97,9 +97,8 @@ def error_texts():
             if not isinstance(node, ast.Call):
                 continue
             arguments = []
-            if called(node) in classes or (
-                called(node) == "__init__" and reader.class_of(node) in classes - {"TrustspaceError"}
-            ):
+            inside = called(node) == "__init__" and reader.class_of(node) in classes - {"TrustspaceError"}
+            if called(node) in classes or inside:
                 arguments = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "fix")]
             elif called(node) == "rule":
                 arguments = [

@@ -123,20 +123,8 @@ def test_the_officer_sees_exactly_what_becomes_public_and_is_asked(invoke, offic
 
 def test_programs_must_say_yes(invoke, officer):
     home, file = officer
-    code, out, _err = invoke(
-        "--home",
-        home,
-        "--json",
-        "dataset",
-        "submit",
-        file,
-        "--name",
-        "d",
-        "--title",
-        "t",
-        "--patient-column",
-        "patient",
-    )
+    arguments = ("dataset", "submit", file, "--name", "d", "--title", "t", "--patient-column", "patient")
+    code, out, _err = invoke("--home", home, "--json", *arguments)
     assert code == 2
     assert "--yes" in json.loads(out)["error"]["fix"]
 

@@ -54,21 +54,8 @@ def test_a_space_is_made_once_and_shown(invoke, space):
 
 def test_an_invitation_is_secret_and_names_the_addresses(invoke, space, tmp_path):
     home, target = space(), tmp_path / "邀请函.json"
-    made = document(
-        invoke(
-            "--home",
-            home,
-            "--json",
-            "space",
-            "invite",
-            "--name",
-            "第一医院",
-            "--role",
-            "source-unit",
-            "--out",
-            target,
-        )
-    )
+    whom = ("--name", "第一医院", "--role", "source-unit")
+    made = document(invoke("--home", home, "--json", "space", "invite", *whom, "--out", target))
     assert made["roles"] == ["source-unit"]
     assert made["address"] == "127.0.0.1:7443"
     written = json.loads(target.read_bytes())
@@ -80,9 +67,8 @@ def test_an_invitation_is_secret_and_names_the_addresses(invoke, space, tmp_path
 def test_a_space_on_every_interface_invites_to_the_name_that_it_was_given(invoke, space, tmp_path):
     home = space("--listen", "0.0.0.0:7443", "--enrol-listen", "[::]:7444", "--host", "space.example")
     target = tmp_path / "i.json"
-    made = document(
-        invoke("--home", home, "--json", "space", "invite", "--name", "A", "--role", "buyer", "--out", target)
-    )
+    whom = ("--name", "A", "--role", "buyer")
+    made = document(invoke("--home", home, "--json", "space", "invite", *whom, "--out", target))
     assert (made["address"], made["enrol_address"]) == ("space.example:7443", "space.example:7444")
 
 
@@ -106,21 +92,8 @@ def test_a_space_is_rebuilt_from_its_ledger(invoke, space):
 
 def test_a_party_is_made_and_shown(invoke, tmp_path):
     home = tmp_path / "家"
-    made = document(
-        invoke(
-            "--home",
-            home,
-            "--json",
-            "party",
-            "new",
-            "--name",
-            "第一医院",
-            "--role",
-            "source-unit",
-            "--reviewer",
-            "李医生",
-        )
-    )
+    who = ("--name", "第一医院", "--role", "source-unit", "--reviewer", "李医生")
+    made = document(invoke("--home", home, "--json", "party", "new", *who))
     assert made == document(invoke("--home", home, "--json", "party", "show"))
     assert made["reviewers"] == ["李医生"]
     assert not made["enrolled"]
