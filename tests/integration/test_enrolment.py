@@ -12,7 +12,13 @@ from trustspace.domain.bodies import Refusal
 from trustspace.domain.records import PartyRecord
 from trustspace.domain.statements import LogReference, make
 from trustspace.errors import (
-    InvalidInput, PermissionDenied, Stale, TrustspaceError, Unauthenticated, Unavailable, VerificationFailed,
+    InvalidInput,
+    PermissionDenied,
+    Stale,
+    TrustspaceError,
+    Unauthenticated,
+    Unavailable,
+    VerificationFailed,
 )  # fmt: skip
 from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.space import home as space_home

@@ -11,7 +11,12 @@ from trustspace.client.broker import Broker
 from trustspace.crypto.canonical import commit
 from trustspace.domain.certificate import load, verify
 from trustspace.errors import (
-    AlreadyExists, InvalidInput, InvalidTransition, PermissionDenied, PolicyRefused, TrustspaceError,
+    AlreadyExists,
+    InvalidInput,
+    InvalidTransition,
+    PermissionDenied,
+    PolicyRefused,
+    TrustspaceError,
 )  # fmt: skip
 
 

@@ -11,7 +11,13 @@ from support.enclaves import until
 
 from trustspace.client import audit
 from trustspace.domain.records import PartyRecord
-from trustspace.errors import InvalidInput, LogCorrupted, PermissionDenied, TrustspaceError, VerificationFailed
+from trustspace.errors import (
+    InvalidInput,
+    LogCorrupted,
+    PermissionDenied,
+    TrustspaceError,
+    VerificationFailed,
+)
 from trustspace.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from trustspace.ledger.cosign import cosign
 from trustspace.ledger.merkle import MerkleTree

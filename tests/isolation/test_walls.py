@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trustspace.sandbox.config import MIB, TIER_FULL, Limits
+from trustspace.domain.tiers import TIER_FULL
+from trustspace.sandbox.config import MIB, Limits
 
 pytestmark = pytest.mark.isolation
 x86_64_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="the attack is written for x86-64")

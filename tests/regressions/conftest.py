@@ -1,8 +1,9 @@
 """A fresh space, or a whole small story, for each test; both are gone after it."""
 
 import pytest
-from regressions.helpers import Stage
 from support.world import World
+
+from regressions.helpers import Stage
 
 
 @pytest.fixture

@@ -16,8 +16,29 @@ from trustspace.crypto.wrap import seal_to
 from trustspace.domain import certificate as certificates
 from trustspace.domain.binding import handover_binding
 from trustspace.domain.bodies import (
-    Body, BuyerShare, Challenge, Countersignature, Dataset, DatasetUse, DatasetWithdrawn, Decision, Evidence, Grant,
-    Job, KeyRelease, Output, Party, PartyKey, Policy, Receipt, Refusal, Release, Reviewer, RunFailed, RunNonce, RunOffer,
+    Body,
+    BuyerShare,
+    Challenge,
+    Countersignature,
+    Dataset,
+    DatasetUse,
+    DatasetWithdrawn,
+    Decision,
+    Evidence,
+    Grant,
+    Job,
+    KeyRelease,
+    Output,
+    Party,
+    PartyKey,
+    Policy,
+    Receipt,
+    Refusal,
+    Release,
+    Reviewer,
+    RunFailed,
+    RunNonce,
+    RunOffer,
 )  # fmt: skip
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord

@@ -14,8 +14,8 @@ from typing import Any
 from unittest import mock
 
 import pyarrow as pa
-from support.world import World
 
+from support.world import World
 from trustspace.client import datasets
 from trustspace.client.enclaves import adopt, enclave_link, move, own_enclave
 from trustspace.client.home import PartyHome

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from support.cast import Cast
-
 from trustspace.domain.statements import Statement, parse
 from trustspace.ledger.checkpoint import Checkpoint, sign_checkpoint
 from trustspace.ledger.merkle import MerkleTree

@@ -11,7 +11,6 @@ from typing import Any
 
 from support.enclaves import CODE, TIER
 from support.world import World
-
 from trustspace.client import jobs
 from trustspace.client.broker import Broker
 from trustspace.client.datasets import key_of
@@ -19,7 +18,15 @@ from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.bodies import (
-    Challenge, Dataset, DatasetUse, Evidence, Job, Output, PartyKey, Policy, RunOffer,
+    Challenge,
+    Dataset,
+    DatasetUse,
+    Evidence,
+    Job,
+    Output,
+    PartyKey,
+    Policy,
+    RunOffer,
 )  # fmt: skip
 from trustspace.domain.records import ChallengeRecord, GrantRecord, OutputRecord
 from trustspace.domain.statements import Statement

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from support import processes
 
+from support import processes
 from trustspace.client.home import PartyHome
 from trustspace.domain.records import JobRecord
 from trustspace.space import home as space_home

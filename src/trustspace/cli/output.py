@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from trustspace.cli.i18n import _, clean_lines, explain
 from trustspace.errors import CATALOGUE, InvalidInput, TrustspaceError
 
 _PLAIN_WIDTH = 120
+# What could act on a terminal that a document is printed on: control, direction, zero width, lone surrogates.
+_INVISIBLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _YES = frozenset({"y", "yes", "是", "好", "同意"})
 
 
@@ -39,14 +42,15 @@ class Output:
         if self.as_json:
             self._said = True
             ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-            print(json.dumps(value, ensure_ascii=ascii_only), flush=True)
+            text = json.dumps(value, ensure_ascii=ascii_only)
+            print(_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)
 
     # -- for people; for programs these do nothing
 
     def say(self, text: str = "", *, style: str = "") -> None:
         """A line that our own templates made."""
         if not self.as_json:
-            click.secho(text, **_STYLES.get(style, {}))
+            click.echo(click.style(text, **_STYLES[style]) if style and text else text)
 
     def heading(self, text: str) -> None:
         """The title of what follows."""
@@ -55,7 +59,8 @@ class Output:
 
     def block(self, text: str) -> None:
         """Text of somebody else's, indented, line by line and uncut."""
-        self.say("\n".join(f"    {line}" for line in clean_lines(text).rstrip("\n").split("\n")))
+        lines = clean_lines(text).rstrip("\n").split("\n")
+        self.say("\n".join(f"    {line}".rstrip() for line in lines))
 
     def fields(self, rows: Iterable[tuple[str, str]]) -> None:
         """Labels and values."""

@@ -88,9 +88,9 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
         ]
     )
     cli.out.heading(_("Evidence, computed in your enclave from these exact bytes"))
-    cli.out.say(
-        render_text(case.report, cast("Language", language())), style=_VERDICT_STYLES[case.report.verdict]
-    )
+    verdict, report = render_text(case.report, cast("Language", language())).split("\n", 1)
+    cli.out.say(verdict, style=_VERDICT_STYLES[case.report.verdict])
+    cli.out.say(report)
     cli.out.heading(_("Sealed files"))
     cli.out.table(
         (_("File"), _("Type"), _("Sealed size (padded)"), _("Released if approved")),

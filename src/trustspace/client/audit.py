@@ -64,7 +64,7 @@ def verify_ledger(home: PartyHome) -> Audit:
                 )
             if replays and entry.index != seen:
                 raise LogCorrupted("The space withholds statement {index} from its auditor.", index=seen)
-            _check_named_state(statement, entry.index, tree)
+            _check_named_state(statement, entry.index, log.origin, tree)
             if replays:
                 view.install(apply(view, statement, statement.issued))
             seen += 1
@@ -76,10 +76,11 @@ def verify_ledger(home: PartyHome) -> Audit:
     return Audit(log.size, log.root, seen, replays)
 
 
-def _check_named_state(statement: Statement, index: int, tree: MerkleTree) -> None:
+def _check_named_state(statement: Statement, index: int, origin: str, tree: MerkleTree) -> None:
     """What its signer had seen of the ledger is this ledger: otherwise it was shown another one."""
     named = statement.log
-    if named.size > index or (named.size and tree.root(named.size).hex() != named.root):
+    ours = named.origin == origin and named.size <= index
+    if not ours or (named.size and tree.root(named.size).hex() != named.root):
         raise LogCorrupted(
             "The signer of statement {index} was shown another ledger.",
             fix="Keep both: signed by the space, they prove the fork.", index=index,
@@ -146,8 +147,9 @@ class Witness:
                 raise LogCorrupted("The ledger has shrunk.")
             accepted = advance(state, state.size, checkpoint, proof)
         except LogCorrupted:
-            content = json.loads(self._path.read_bytes())
-            write_atomic(self._path, json.dumps({**content, "forked": True}).encode())
+            if state.size:  # a wrong proof at the very first look shows no fork
+                content = json.loads(self._path.read_bytes())
+                write_atomic(self._path, json.dumps({**content, "forked": True}).encode())
             raise
         # Durable before the signature leaves: after a crash the same or a later checkpoint follows, never a fork.
         kept = {"size": accepted.size, "root": accepted.root.hex(), "origin": accepted.origin}

@@ -26,6 +26,10 @@ from trustspace.transport.session import Dossier, watch
 _LOG = logging.getLogger(__name__)
 
 
+class _RunsUsedUp(BudgetExhausted):
+    """By this broker's own count: what the space says of budgets must not make it refuse a job for good."""
+
+
 class Broker:
     """Attends to the jobs that one source unit has granted."""
 
@@ -62,7 +66,7 @@ class Broker:
                 released += self._attend(str(job["statement"]))
             except Unavailable:
                 raise
-            except BudgetExhausted:
+            except _RunsUsedUp:
                 # A run that was counted but never released is lost; with none left the job must end visibly.
                 refuse(self._home, str(job["statement"]))
             except TrustspaceError as error:
@@ -159,6 +163,6 @@ class Broker:
             counted: dict[str, int] = state.setdefault("runs", {}).setdefault(grant.statement, {})
             if offer.statement not in counted:
                 if len(counted) >= grant.body.runs:
-                    raise BudgetExhausted("The grant's {runs} runs are used up.", runs=grant.body.runs)
+                    raise _RunsUsedUp("The grant's {runs} runs are used up.", runs=grant.body.runs)
                 counted[offer.statement] = len(counted) + 1
             return counted[offer.statement]

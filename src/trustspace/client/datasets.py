@@ -84,7 +84,7 @@ def submit(
             name=dataset[:64],
         )
     spooled = _Spool(home, dataset)
-    if (published := _published(home, spooled)) is not None:
+    if spooled.is_of(proposal.source) and (published := _published(home, spooled)) is not None:
         spooled.clear()
         return published
     if not spooled.ready(proposal.source):
@@ -301,8 +301,11 @@ class _Spool:
 
     def ready(self, source: str) -> bool:
         """Whether what lies here was sealed, whole, from the file with this digest."""
-        whole = self.file.exists() and self._envelope.exists() and self._source.exists()
-        return whole and self._source.read_text() == source
+        return self.file.exists() and self._envelope.exists() and self.is_of(source)
+
+    def is_of(self, source: str) -> bool:
+        """Whether what was begun here was begun with the file with this digest."""
+        return self._source.exists() and self._source.read_text() == source
 
     def finish(self, envelope: bytes, source: str) -> None:
         write_atomic(self._source, source.encode())
@@ -323,10 +326,9 @@ class _Spool:
         return DatasetManifest.from_json(json.loads(Envelope.parse(self.envelope()).payload))
 
     def clear(self) -> None:
-        self._envelope.unlink(missing_ok=True)
-        self._source.unlink(missing_ok=True)
-        self._statement.unlink(missing_ok=True)
-        self.file.unlink(missing_ok=True)
+        # The statement goes before what it is of: what is left after a break is never taken for another file's.
+        for path in (self._envelope, self._statement, self._source, self.file):
+            path.unlink(missing_ok=True)
 
 
 class _Reader:

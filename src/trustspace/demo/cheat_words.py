@@ -36,11 +36,11 @@ CHEATS: dict[str, tuple[str, str]] = {
             "The developer plays along, pins the false “{name}” and submits; the false buyer countersigns. The "
             "hospital is asked to grant."
         ),
-        "开发方与之串通，固定了假冒的“{name}”并提交任务，假冒者会签，随后请医院授权。",
+        "开发方与之串通，登记了假冒的“{name}”并提交任务，假冒者会签，随后请医院授权。",
     ),
     "false-buyer.hospital.why": (
         "The hospital's client replays the job against its own pinned roots, and there it ends.",
-        "医院的客户端按自己固定的根密钥重放该任务，到此为止。",
+        "医院的客户端按自己登记的根密钥重放该任务，到此为止。",
     ),
     "false-buyer.control": (
         "the same request with the real “{name}” in it is shown to the officer as usual.",
@@ -60,7 +60,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "early.locks.why": (
         "The shares are sealed to the reviewers. Approving is what seals them to the buyer.",
-        "份额密封给审查人；只有批准才会将其重新密封给使用单位。",
+        "份额密封给审查员；只有批准才会将其重新密封给使用单位。",
     ),
     "early.ciphertext": (
         "It takes every 32 bytes in any statement for the key of the leaked {size} bytes.",
@@ -72,7 +72,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "early.control": (
         "the same attempt with the reviewer's key of {name} opens one.",
-        "同样的尝试，用{name}审查人的密钥即可打开。",
+        "同样的尝试，用{name}审查员的密钥即可打开。",
     ),
     # release without approval
     "release.decision": (
@@ -135,7 +135,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "false-enclave.both.why": (
         "The description's signature has to hold under the pinned root.",
-        "说明的签名必须能由固定的根密钥验证。",
+        "说明的签名必须能由已登记的根密钥验证。",
     ),
     "false-enclave.control": (
         "the same lie with the offer signed by the hospital's own enclave, and the broker releases the key.",
@@ -244,7 +244,7 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "stored.locks.why": (
         "They are sealed to a run, to reviewers and to the buyer; the operator is none of these.",
-        "它们密封给运行、审查人和使用单位，运营方不在其中。",
+        "它们密封给运行、审查员和使用单位，运营方不在其中。",
     ),
     "stored.keys": (
         "The same {keys} are tried as keys of the {files} files themselves.",

@@ -19,7 +19,7 @@ STORY: dict[str, tuple[str, str]] = {
         ),
         (
             "一家医院的数据，为一家门诊部训练模型。开发方始终看不到数据，运营方既看不到数据也看不到模型，"
-            "门诊部只有在医院审查人批准之后才能得到模型。以下每一步都真实发生：各方进程相互独立，经双向 TLS 通信，"
+            "门诊部只有在医院审查员批准之后才能得到模型。以下每一步都真实发生：各方进程相互独立，经双向 TLS 通信，"
             "数据为 569 名真实患者的检测值。以 $ 开头的行是人工操作时输入的命令。"
         ),
     ),
@@ -33,7 +33,7 @@ STORY: dict[str, tuple[str, str]] = {
     "who.enclave": ("enclave", "盲盒"),
     "who.developer": ("developer", "开发方"),
     "who.buyer": ("buyer", "使用单位"),
-    "who.reviewer": ("reviewer", "审查人"),
+    "who.reviewer": ("reviewer", "审查员"),
     "who.auditor": ("auditor", "审计方"),
     "name.space": ("Regional Trusted Space", "区域可信操作空间"),
     "name.hospital": ("Riverside Hospital", "河畔医院"),
@@ -67,7 +67,7 @@ STORY: dict[str, tuple[str, str]] = {
             "certificates the operator issues."
         ),
         (
-            "与其他各方一样：在自己的机器上生成密钥，凭一次性邀请函入驻，并固定事先经其他渠道核对过的指纹。"
+            "与其他各方一样：在自己的机器上生成密钥，凭一次性邀请函入驻，并登记事先经其他渠道核对过的指纹。"
             "此后，一方的身份即其指纹，与运营方签发什么证书无关。"
         ),
     ),
@@ -160,7 +160,7 @@ STORY: dict[str, tuple[str, str]] = {
             "The officer of {name} sees exactly what is asked, every name in it checked against the pinned "
             "fingerprints and every statement proven to be in the ledger:"
         ),
-        "{name}的数据专员看到请求的全部内容：每个名字都与固定的指纹核对过，每份声明都已证明在存证账本中：",
+        "{name}的数据专员看到请求的全部内容：每个名字都与登记的指纹核对过，每份声明都已证明在存证账本中：",
     ),
     "request": ("job {job}", "任务 {job}"),
     "request.title": ("title", "标题"),
@@ -186,7 +186,7 @@ STORY: dict[str, tuple[str, str]] = {
     "request.outputs": ("would come out", "产出文件"),
     "request.platform": ("platform", "运行环境"),
     "request.platform-of": ("{kind} evidence, sandbox tier: {tier}", "{kind} 证明，沙箱等级：{tier}"),
-    "request.pinned": ("{name} ({fingerprint}…, pinned)", "{name}（{fingerprint}…，已固定）"),
+    "request.pinned": ("{name} ({fingerprint}…, pinned)", "{name}（{fingerprint}…，已登记）"),
     "grant.granted": (
         (
             "{name} signs the grant: one run, in its own enclave, reviewed by {reviewer}. This is the human act; "
@@ -231,7 +231,7 @@ STORY: dict[str, tuple[str, str]] = {
         "每个文件各用一把密钥密封并填充，再把密钥拆分给有权裁决的人。操作空间保存的是它打不开的内容：",
     ),
     "run.opens-all": ("if every hospital concerned approves", "须所有相关医院批准"),
-    "run.opens-own": ("for the hospital's own reviewers only", "仅供本医院审查人"),
+    "run.opens-own": ("for the hospital's own reviewers only", "仅供本医院审查员"),
     "run.coarse": (
         "One word: “{state}”. No log, no metric, no finer clock.",
         "只有一个词：“{state}”。没有日志、指标或更细的时间。",
@@ -254,7 +254,7 @@ STORY: dict[str, tuple[str, str]] = {
         "{name}再次提出同一任务，医院授权。此时让盲盒暂停片刻，以便手握这次运行的一次性密钥，近距离攻击这第二次运行：",
     ),
     # 7
-    "scene.review": ("The reviewer decides", "审查人裁决"),
+    "scene.review": ("The reviewer decides", "审查员裁决"),
     "review.evidence": (
         "{reviewer} opens the evidence with a reviewer's key, checked to speak of the very bytes in the output:",
         "{reviewer}用审查密钥打开证据报告，并已核对报告所说正是产出中的这些字节：",
@@ -296,7 +296,7 @@ STORY: dict[str, tuple[str, str]] = {
             "cosigned ledger, the whole story replayed under the rules, the files against what was reviewed."
         ),
         (
-            "用自己的信任文件核验凭证：签名可追溯到固定的根密钥，声明均在已联署的账本中，"
+            "用自己的信任文件核验凭证：签名可追溯到已登记的根密钥，声明均在已联署的账本中，"
             "整个过程按规则重放，文件与审查内容一致。"
         ),
     ),

@@ -222,7 +222,10 @@ def _signed_manifest(envelope: bytes, keys: Iterable[bytes]) -> DatasetManifest:
             payload = verify_statement(parsed, key)
         except VerificationFailed:
             continue
-        manifest = DatasetManifest.from_json(parse_canonical(payload, what="The signed manifest"))
+        content = parse_canonical(payload, what="The signed manifest")
+        if not isinstance(content, dict):
+            raise VerificationFailed("The signed manifest is not a manifest.")
+        manifest = DatasetManifest.from_json(content)
         if canonical_json(manifest.to_json()) != payload:
             raise VerificationFailed("The signed manifest leaves out fields that it must spell out.")
         return manifest

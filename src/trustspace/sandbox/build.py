@@ -310,7 +310,7 @@ def _copy_interpreter(interpreter: Interpreter, building: Path) -> str:
             ignore_dangling_symlinks=True,
             dirs_exist_ok=True,
         )
-    if interpreter.shared and not str(interpreter.prefix).startswith("/usr"):
+    if interpreter.shared and interpreter.prefix != Path("/usr"):
         for library in interpreter.libdir.glob(f"libpython{interpreter.minor}*.so*"):
             (home / "lib").mkdir(exist_ok=True)
             shutil.copy2(library, home / "lib" / library.name)

@@ -40,7 +40,7 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
         "{said}",
         "以 root 运行，但没有可供沙箱使用的专用普通用户。",
         "",
-        "请以 root 运行一次 `make sandbox`，或改用普通用户运行飞地进程。",
+        "请以 root 运行一次 `make sandbox`，或改用普通用户运行盲盒进程。",
     ),
     "runtime": (
         "{said}",
@@ -82,8 +82,8 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
             "allows clone, unshare, mount, umount2 and pivot_root; or run the enclave on a host or a VM."
         ),
         (
-            "请为飞地 Pod 设置 `hostUsers: false`、`procMount: Unmasked`，并使用允许 clone、unshare、mount、"
-            "umount2、pivot_root 的 Localhost seccomp 配置；或在主机或虚拟机上运行飞地。"
+            "请为盲盒 Pod 设置 `hostUsers: false`、`procMount: Unmasked`，并使用允许 clone、unshare、mount、"
+            "umount2、pivot_root 的 Localhost seccomp 配置；或在主机或虚拟机上运行盲盒。"
         ),
     ),
     "container": (
@@ -95,7 +95,7 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
             "`--security-opt systempaths=unconfined`, as an ordinary user."
         ),
         (
-            "请在主机或虚拟机上运行飞地；或以普通用户启动容器，使用允许 clone、unshare、mount、umount2、pivot_root "
+            "请在主机或虚拟机上运行盲盒；或以普通用户启动容器，使用允许 clone、unshare、mount、umount2、pivot_root "
             "的 seccomp 配置，并加 `--security-opt apparmor=unconfined` 与 `--security-opt systempaths=unconfined`。"
         ),
     ),
@@ -121,9 +121,9 @@ _REMARKS: Final[dict[str, tuple[str, str, str, str]]] = {
     ),
     "same-user": (
         "Sandboxes run as the enclave's own user, not as a dedicated one.",
-        "沙箱以飞地进程的用户身份运行，而非专用用户。",
+        "沙箱以盲盒进程的用户身份运行，而非专用用户。",
         "Start the enclave as root (sandboxes then run as a dedicated user) for one more wall.",
-        "以 root 启动飞地（沙箱将以专用用户运行）可多一道屏障。",
+        "以 root 启动盲盒（沙箱将以专用用户运行）可多一道屏障。",
     ),
 }
 HEADING: Final = {"en": "sandbox tier", "zh": "沙箱等级"}

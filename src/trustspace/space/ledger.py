@@ -294,6 +294,8 @@ def rebuild(store: SpaceStore, key: LedgerKey) -> Rebuilt:
         )
     before = store.projection()
     after = {(r.kind, r.key): r.model_dump_json() for r in view.installed()}
-    differing = sum(before.get(name) != text for name, text in after.items()) + len(before.keys() - after.keys())
+    differing = sum(before.get(name) != text for name, text in after.items()) + len(
+        before.keys() - after.keys()
+    )
     store.replace_projection(view.installed())
     return Rebuilt(count, len(after), differing)

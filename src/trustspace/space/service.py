@@ -314,7 +314,8 @@ class Space:
                 )
             base = self._with_cosignatures(now)
             note = add_cosignature(base.note, line)
-            self._ledger.store.put_cosigned(size, note, len(parse_note(note).signatures) - 1)
+            witnesses = {s.name for s in parse_note(note).signatures} - {self._ledger.origin}
+            self._ledger.store.put_cosigned(size, note, len(witnesses))
 
     def view(self, caller: Caller, kind: str, key: str, after: int) -> tuple[list[bytes], int]:
         """A page of a list for people, as JSON texts, and where the next begins (0: nowhere).
@@ -358,8 +359,8 @@ class Space:
 
     def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
         now, state = int(self._clock()), job.state
-        if state in ("submitted", "granted", "in-review") and now > job.body.expires:
-            state = "expired"
+        if now > job.body.expires:
+            state = states.JOB.get((state, "*expired"), state)
         told = states.coarse_state(job.moves, now, self._slot_seconds)
         common = {
             "statement": job.statement, "title": job.body.title, "kind": job.body.kind,

@@ -95,7 +95,7 @@ def _told(value: bytes) -> TrustspaceError | None:
         content = json.loads(value)
         kind = BY_CODE[Code(content["code"])]
         message, fix, details = content["message"], content["fix"], dict(content["details"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if not all(isinstance(text, str) for text in (message, fix, *details)) or _RESERVED & details.keys():
         return None

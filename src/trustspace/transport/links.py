@@ -11,12 +11,14 @@ from typing import Any, BinaryIO, Literal
 import grpc
 
 from trustspace.api.v1 import enclave_pb2, enclave_pb2_grpc, space_pb2, space_pb2_grpc
-from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.errors import BudgetExhausted, InvalidInput, VerificationFailed
 from trustspace.transport.channel import CALL_SECONDS, STREAM_SECONDS
 from trustspace.transport.errors import call, to_error
 
 BLOB_CHUNK_BYTES = 1 << 20
 WAIT_SECONDS = 20.0
+# More than this of a list is not for people any more, and would be for this process's memory.
+MAX_VIEW_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,16 @@ class SpaceLink:
     def view(self, kind: str, key: str = "") -> list[Any]:
         """Derived state as JSON values, page by page: ``datasets``, ``jobs``, ``work``, ``job``, ``parties``."""
         items: list[Any] = []
-        after = 0
+        after = taken = 0
         while True:
             request = space_pb2.ViewRequest(kind=kind, key=key, after=after)
             reply = call(self._stub.View, request, timeout=CALL_SECONDS)
-            items.extend(json.loads(reply.json))
-            if reply.next <= after:
+            taken += len(reply.json)
+            if taken > MAX_VIEW_BYTES:
+                raise BudgetExhausted("A message is larger than {limit} bytes.", limit=MAX_VIEW_BYTES)
+            page = json.loads(reply.json)
+            items.extend(page)
+            if reply.next <= after or not page:
                 return items
             after = reply.next
 

@@ -31,9 +31,6 @@ from trustspace.ledger.merkle import leaf_hash, verify_inclusion
 from trustspace.storage.files import write_atomic
 from trustspace.transport.links import Entry, Proof, SpaceLink, Subject
 
-# How often a ledger may grow between two questions before they are given up.
-_ATTEMPTS = 10
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -198,27 +195,6 @@ class Session:
         """A pinned party's newest description, proven."""
         self.trust.require(fingerprint)
         return self.dossier(Subject("party", fingerprint)).party(fingerprint)
-
-    def _continues(self, state: dict[str, Any], older: WitnessState) -> None:
-        """Check that one ledger continues both ``older`` and what was accepted before."""
-        newest = _accepted(state).size
-        for _ in range(_ATTEMPTS):
-            note, consistency = self.link.checkpoint(older.size)
-            shown = advance(
-                older, older.size, open_checkpoint(note, self.trust.space.ledger_key), consistency
-            )
-            accepted = self._sync(state)
-            if _reference(shown) == accepted:
-                return
-            # It may grow in between; what it showed before it can neither take back nor change.
-            if shown.size < newest or shown.size >= accepted.size:
-                raise LogCorrupted(
-                    "The space shows two ledgers: what its witnesses saw is not what it shows here."
-                )
-            newest = accepted.size
-        raise Unavailable(
-            "The ledger grows too fast to be compared with what its witnesses saw.", fix="Try again."
-        )
 
     def _sync(self, state: dict[str, Any]) -> LogReference:
         known = _accepted(state)

@@ -38,6 +38,14 @@ def test_for_programs_there_is_one_document_and_nothing_else(capsys):
     assert captured.err == ""
 
 
+def test_a_document_holds_nothing_that_a_terminal_acts_on(capsys):
+    value = {"title": HOSTILE + "\x7f\x9b\ud800\u2066"}
+    Output(as_json=True).document(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert all(character.isprintable() for character in printed.rstrip("\n"))
+
+
 def test_for_people_there_is_no_document(capsys):
     out = Output(as_json=False)
     out.document({"a": 1})

@@ -8,7 +8,11 @@ from support.cast import digest
 from trustspace.crypto.seal import open_bytes, seal_bytes
 from trustspace.crypto.wrap import OneTimeKey, seal_to
 from trustspace.domain.binding import (
-    artifact_context, dataset_context, handover_binding, run_binding, share_binding,
+    artifact_context,
+    dataset_context,
+    handover_binding,
+    run_binding,
+    share_binding,
 )  # fmt: skip
 from trustspace.errors import VerificationFailed
 

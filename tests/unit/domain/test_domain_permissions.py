@@ -4,7 +4,11 @@ import pytest
 from support.cast import Cast, digest
 
 from trustspace.domain.permissions import (
-    may_read_blob, may_read_job, may_read_statement, names_everyone_once, roles_of,
+    may_read_blob,
+    may_read_job,
+    may_read_statement,
+    names_everyone_once,
+    roles_of,
 )  # fmt: skip
 from trustspace.domain.records import BlobRecord
 

@@ -1,7 +1,7 @@
 """Replay: anybody who has the statements and the roots finds out for themselves what stands."""
 
 import pytest
-from support.cast import Actor, Cast, digest
+from support.cast import Actor, digest
 
 from trustspace.domain.records import JobRecord, PartyRecord, Record
 from trustspace.domain.replay import MemoryView, replay, replayed_job, replayed_party

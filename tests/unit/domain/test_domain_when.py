@@ -13,7 +13,12 @@ from trustspace.domain.bodies import Challenge, DatasetUse, PartyKey, Policy
 from trustspace.domain.records import ChallengeRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import Statement
 from trustspace.errors import (
-    AlreadyExists, InvalidInput, InvalidTransition, PermissionDenied, PolicyRefused, Stale,
+    AlreadyExists,
+    InvalidInput,
+    InvalidTransition,
+    PermissionDenied,
+    PolicyRefused,
+    Stale,
 )  # fmt: skip
 
 

@@ -4,16 +4,9 @@ import dataclasses
 
 import pytest
 
+from trustspace.domain.tiers import ANY_TIER, TIER_FULL, TIER_WITHOUT_LANDLOCK, TIERS, tier_satisfies
 from trustspace.errors import InvalidInput
-from trustspace.sandbox.config import (
-    ANY_TIER,
-    TIER_FULL,
-    TIER_WITHOUT_LANDLOCK,
-    TIERS,
-    Limits,
-    SandboxConfig,
-    tier_satisfies,
-)
+from trustspace.sandbox.config import Limits, SandboxConfig
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])

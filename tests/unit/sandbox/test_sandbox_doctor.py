@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from trustspace.sandbox.config import TIER_FULL, TIER_WITHOUT_LANDLOCK
+from trustspace.domain.tiers import TIER_FULL, TIER_WITHOUT_LANDLOCK
 from trustspace.sandbox.doctor import HostFacts, assess
 
 DEBIAN_12 = HostFacts(

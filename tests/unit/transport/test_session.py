@@ -14,7 +14,13 @@ from support.forge import ShownSpace
 
 from trustspace.domain.bodies import Refusal
 from trustspace.errors import (
-    InvalidInput, LogCorrupted, NotFound, PermissionDenied, TrustspaceError, Unavailable, VerificationFailed,
+    InvalidInput,
+    LogCorrupted,
+    NotFound,
+    PermissionDenied,
+    TrustspaceError,
+    Unavailable,
+    VerificationFailed,
 )  # fmt: skip
 from trustspace.ledger.cosign import add_cosignature, cosign
 from trustspace.ledger.note import KeyKind, NoteKey

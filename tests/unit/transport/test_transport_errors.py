@@ -7,7 +7,14 @@ import grpc
 import pytest
 
 from trustspace.errors import (
-    BY_CODE, CATALOGUE, BudgetExhausted, Code, InvalidInput, PermissionDenied, TrustspaceError, Unavailable,
+    BY_CODE,
+    CATALOGUE,
+    BudgetExhausted,
+    Code,
+    InvalidInput,
+    PermissionDenied,
+    TrustspaceError,
+    Unavailable,
 )  # fmt: skip
 from trustspace.transport.channel import serve
 from trustspace.transport.errors import call, to_error
