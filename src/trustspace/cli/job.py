@@ -53,12 +53,15 @@ def listing(cli: Cli) -> None:
 def show_jobs(cli: Cli, people: People, found: list[dict[str, Any]]) -> None:
     """A table of jobs as the space lists them."""
     cli.out.table(
-        (_("Job"), _("Title"), _("State"), _("Waits for"), _("Source units"), _("Developer"), _("Buyer"), _("Until")),
+        (
+            _("Job"), _("Title"), _("State"), _("Waits for"), _("Source units"),
+            f"{_('Developer')} / {_('Buyer')}", _("Until"),
+        ),
         [
             (
                 short(str(job["statement"])), str(job["title"]), word("state", str(job["state"])),
                 word("next", str(job.get("waiting_for", ""))) or "-", people.names(job["source_units"]),
-                people.name(str(job["developer"])), people.name(str(job["buyer"])), when(int(job["expires"])),
+                f"{people.name(str(job['developer']))}\n{people.name(str(job['buyer']))}", when(int(job["expires"])),
             )
             for job in found
         ],

@@ -80,20 +80,31 @@ class Output:
         if self.as_json:
             return
         from rich import box
+        from rich.cells import cell_len
         from rich.table import Table
 
+        cells = [[_cell(value) for value in row] for row in rows]
         table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
-        for header in headers:
-            table.add_column(_cell(header), overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+        longest = []
+        for number, header in enumerate(headers):
+            words = [word for text in (header, *(str(row[number]) for row in cells)) for word in text.split()]
+            longest.append(min(16, max(map(cell_len, words), default=1)))
+        # A word broken over lines cannot be read or copied; where there is no room for that, all columns share.
+        roomy = sum(longest) + 2 * len(longest) <= self._console().width
+        for header, width in zip(headers, longest, strict=True):
+            table.add_column(_cell(header), overflow="fold", min_width=width if roomy else None)
+        for row in cells:
+            table.add_row(*row)
         self._print(table)
 
-    def _print(self, renderable: Any) -> None:
+    def _console(self) -> Any:
         from rich.console import Console
 
         width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-        console = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+        return Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width)
+
+    def _print(self, renderable: Any) -> None:
+        console = self._console()
         with console.capture() as capture:
             console.print(renderable)
         # Padding at the ends of lines helps nobody who copies or greps them.
