@@ -170,16 +170,22 @@ TAMPER = {
 
 @pytest.mark.parametrize("how", TAMPER)
 def test_a_ledger_that_was_tampered_with_is_not_rebuilt(damaged, how):
-    projection = sqlite3.connect(damaged.world.home / "space.sqlite").execute("SELECT * FROM projection").fetchall()
+    projection = (
+        sqlite3.connect(damaged.world.home / "space.sqlite").execute("SELECT * FROM projection").fetchall()
+    )
     execute(damaged.world, TAMPER[how])
     with pytest.raises(TrustspaceError) as caught:
         rebuilt(damaged.world)
     assert type(caught.value) is LogCorrupted
-    after = sqlite3.connect(damaged.world.home / "space.sqlite").execute("SELECT * FROM projection").fetchall()
+    after = (
+        sqlite3.connect(damaged.world.home / "space.sqlite").execute("SELECT * FROM projection").fetchall()
+    )
     assert after == projection, "nothing is replaced by what is not proven"
 
 
-@pytest.mark.parametrize("how", ["a digest altered", "the last entry lost", "an entry lost", "another checkpoint", "no checkpoint"])
+@pytest.mark.parametrize(
+    "how", ["a digest altered", "the last entry lost", "an entry lost", "another checkpoint", "no checkpoint"]
+)
 def test_a_space_does_not_serve_a_ledger_that_was_tampered_with(damaged, how):
     execute(damaged.world, TAMPER[how])
     with pytest.raises(LogCorrupted):
@@ -205,7 +211,9 @@ def test_a_statement_slipped_in_by_the_operator_is_found(damaged):
             public=developer.keys.public("act"), sign=lambda m: developer.keys.sign("act", m),
         )  # fmt: skip
         tree.append(bytes.fromhex(forged.digest))
-        note = sign_checkpoint(Checkpoint(key.origin, tree.size, tree.root()), key.origin, key.public, key.sign)
+        note = sign_checkpoint(
+            Checkpoint(key.origin, tree.size, tree.root()), key.origin, key.public, key.sign
+        )
         execute(
             damaged.world, "INSERT INTO entries VALUES (?, ?, 'refusal', ?, ?, ?, ?)", tree.size - 1,
             bytes.fromhex(forged.digest), hospital.fingerprint, damaged.job, int(time.time()), forged.envelope.to_bytes(),
@@ -245,7 +253,9 @@ def test_a_full_disk_leaves_the_state_before_and_a_server_that_answers():
             with pytest.raises(Unavailable, match="disk"):
                 republish(party)
         with pytest.raises(Unavailable, match="disk"):
-            world.link(party).put_blob(bytes(1 << 20), "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58", 1 << 20)
+            world.link(party).put_blob(
+                bytes(1 << 20), "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58", 1 << 20
+            )
         # It still answers, and nothing has changed: neither what it says nor what is on its disk.
         assert other.session.sync() == before
         assert audit.verify_ledger(other).size == before.size
@@ -323,7 +333,8 @@ def submit_from(world, parties, stop):
     go_on, acknowledged, errors = threading.Event(), [], []
     go_on.set()
     threads = [
-        threading.Thread(target=describe_on_and_on, args=(world, p, go_on, acknowledged, errors)) for p in parties
+        threading.Thread(target=describe_on_and_on, args=(world, p, go_on, acknowledged, errors))
+        for p in parties
     ]
     for thread in threads:
         thread.start()

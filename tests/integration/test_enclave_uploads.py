@@ -39,7 +39,12 @@ class Sealed:
     """A sealed dataset of three chunks and a bit, as its source unit made it, and its signed manifest."""
 
     def __init__(self, home, number=1, plain=3 * CHUNK_BYTES + 1000, key="act", **changes):
-        context = {"purpose": "dataset", "source_unit": home.fingerprint, "dataset": f"set-{number}", "version": 1}
+        context = {
+            "purpose": "dataset",
+            "source_unit": home.fingerprint,
+            "dataset": f"set-{number}",
+            "version": 1,
+        }
         content = os.urandom(plain)
         self.data = seal_bytes(os.urandom(32), context, content)
         self.header = len(self.data) - (plain + 16 * -(-plain // CHUNK_BYTES))
@@ -403,11 +408,15 @@ def test_the_door_opens_to_its_own_source_unit_alone(place):
     own_key = new_key()
     strangers = {
         "nobody": None,
-        "another party": Identity((other.path / "tls/client.key").read_bytes(), (other.path / "tls/domain.pem").read_bytes()),
+        "another party": Identity(
+            (other.path / "tls/client.key").read_bytes(), (other.path / "tls/domain.pem").read_bytes()
+        ),
         "the space's word": place.world.false_identity(hospital.fingerprint),
         "the hospital towards the space": hospital.identity(),
         "the same name": Identity(own_key, self_signed(hospital.fingerprint, own_key, now)),
-        "the right certificate, another key": Identity(own_key, (hospital.path / "tls/domain.pem").read_bytes()),
+        "the right certificate, another key": Identity(
+            own_key, (hospital.path / "tls/domain.pem").read_bytes()
+        ),
     }
     for name, identity in strangers.items():
         with pytest.raises(TrustspaceError) as caught:
@@ -418,9 +427,13 @@ def test_the_door_opens_to_its_own_source_unit_alone(place):
 
 def test_an_impostor_of_the_enclave_is_not_spoken_to(place):
     key = new_key()
-    certificate = self_signed("trustspace enclave", key, datetime.datetime.now(datetime.UTC), ("trustspace-enclave",))
+    certificate = self_signed(
+        "trustspace enclave", key, datetime.datetime.now(datetime.UTC), ("trustspace-enclave",)
+    )
     hospital, own = place.hospital, own_enclave(place.hospital, None)
-    identity = Identity((hospital.path / "tls/client.key").read_bytes(), (hospital.path / "tls/domain.pem").read_bytes())
+    identity = Identity(
+        (hospital.path / "tls/client.key").read_bytes(), (hospital.path / "tls/domain.pem").read_bytes()
+    )
     impostor = EnclaveLink(connect(own.address, certificate, identity, "trustspace-enclave"))
     with pytest.raises(Unavailable):
         impostor.status()
@@ -487,7 +500,9 @@ def test_withdrawing_deletes_ciphertext_and_key(place):
     hospital = place.hospital
     path = place.world.path / "gone.csv"
     pyarrow.csv.write_csv(patients(60), path)
-    digest = datasets.submit(hospital, datasets.propose(path, "Gone", patient_column="patient"), dataset="gone")
+    digest = datasets.submit(
+        hospital, datasets.propose(path, "Gone", patient_column="patient"), dataset="gone"
+    )
     record = hospital.session.dataset(digest)
     assert ("gone", 1) in kept(place)
     assert "data-gone-v1" in hospital.keys.names()
@@ -504,11 +519,15 @@ def test_nobody_else_withdraws(place):
     hospital = place.hospital
     path = place.world.path / "stays.csv"
     pyarrow.csv.write_csv(patients(60), path)
-    digest = datasets.submit(hospital, datasets.propose(path, "Stays", patient_column="patient"), dataset="stays")
+    digest = datasets.submit(
+        hospital, datasets.propose(path, "Stays", patient_column="patient"), dataset="stays"
+    )
     body = DatasetWithdrawn(dataset=digest)
     forged = [
         place.developer.sign(body, "act"),
-        hospital.session.sign(body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m)),
+        hospital.session.sign(
+            body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m)
+        ),
         hospital.sign(body, "broker"),
     ]
     for statement in forged:

@@ -104,7 +104,9 @@ def test_nobody_is_invited_as_the_operator(world):
     link, invitation = enrolment(world), world.invite("New Dev", "developer")
     request = new_request(new_key())
     with pytest.raises(PermissionDenied, match="roles"):
-        link.enrol(invitation["token"], request, described(world, home, body={"roles": ("developer", "operator")}))
+        link.enrol(
+            invitation["token"], request, described(world, home, body={"roles": ("developer", "operator")})
+        )
 
 
 def test_a_lost_reply_is_asked_for_again(world, monkeypatch):
@@ -138,7 +140,9 @@ def test_an_invitation_of_ones_own_does_not_connect_one_as_somebody_else(world):
     world.party("Hospital B", "source-unit", reviewers=("Dr Wu",), enrol=False).enrol(attacker)
 
 
-@pytest.mark.parametrize("wrong", ["signature", "fingerprint", "sequence", "clock", "type", "bytes", "ledger"])
+@pytest.mark.parametrize(
+    "wrong", ["signature", "fingerprint", "sequence", "clock", "type", "bytes", "ledger"]
+)
 def test_only_a_sound_description_is_taken(world, wrong):
     home, other = newcomer(world), newcomer(world, "Other")
     token = world.invite("New Dev", "developer")["token"]
@@ -186,7 +190,9 @@ def test_the_server_is_the_one_that_the_invitation_names(world):
     import datetime
 
     key = new_key()
-    impostor = self_signed("trustspace space", key, datetime.datetime.now(datetime.UTC), ("trustspace-space",))
+    impostor = self_signed(
+        "trustspace space", key, datetime.datetime.now(datetime.UTC), ("trustspace-space",)
+    )
     home, invitation = newcomer(world), world.invite("New Dev", "developer")
     with pytest.raises(Unavailable):
         home.enrol({**invitation, "server_certificate": impostor.decode()})
@@ -255,7 +261,9 @@ def test_a_connection_in_anothers_name_gains_no_key(world, three):
 @pytest.mark.parametrize("door", ["main", "enrolment"])
 def test_the_health_service_answers(world, three, door):
     main = door == "main"
-    channel = world.channel(three[0].identity() if main else None, world.listen if main else world.enrol_listen)
+    channel = world.channel(
+        three[0].identity() if main else None, world.listen if main else world.enrol_listen
+    )
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", "trustspace.v1.Space" if main else "trustspace.v1.Enrolment"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)

@@ -12,7 +12,13 @@ from trustspace.client import datasets, jobs
 from trustspace.client.enclaves import adopt, own_enclave
 from trustspace.client.home import PartyHome
 from trustspace.errors import (
-    AlreadyExists, InvalidInput, NotFound, PolicyRefused, Unauthenticated, Unavailable, VerificationFailed,
+    AlreadyExists,
+    InvalidInput,
+    NotFound,
+    PolicyRefused,
+    Unauthenticated,
+    Unavailable,
+    VerificationFailed,
 )  # fmt: skip
 from trustspace.transport.links import SpaceLink
 
@@ -31,7 +37,12 @@ def test_no_private_key_crosses_a_wire(world, three):
     for party in three:
         for name in party.keys.names():
             secret = party.keys._load(name).secret
-            secrets |= {secret, secret.hex().encode(), base64.b64encode(secret), base64.b64encode(secret)[:-4]}
+            secrets |= {
+                secret,
+                secret.hex().encode(),
+                base64.b64encode(secret),
+                base64.b64encode(secret)[:-4],
+            }
             publics.add(party.keys.public(name).hex())
         secrets.add((party.path / "tls/client.key").read_bytes().splitlines()[1])
     assert len(publics) > 8
@@ -39,7 +50,9 @@ def test_no_private_key_crosses_a_wire(world, three):
     own = b"".join(p.read_bytes() for party in three for p in (party.path / "keys").iterdir())
     assert sum(s in own for s in secrets) >= len(publics)
     shown = world.link(three[0]).view("parties")
-    assert {k["public"] for p in shown for k in p["keys"]} <= publics | {p["root"] for p in shown} | _operator(shown)
+    assert {k["public"] for p in shown for k in p["keys"]} <= publics | {
+        p["root"] for p in shown
+    } | _operator(shown)
     world.stop()
     for path in world.home.rglob("*"):
         if path.is_file():
@@ -61,7 +74,8 @@ def test_a_passphrase_locks_the_keys(world):
 
 
 @pytest.mark.parametrize(
-    ("roles", "reviewers"), [((), ()), (("operator",), ()), (("source-unit",), ()), (("developer",), ("Dr Li",))]
+    ("roles", "reviewers"),
+    [((), ()), (("operator",), ()), (("source-unit",), ()), (("developer",), ("Dr Li",))],
 )
 def test_a_party_that_makes_no_sense_is_not_made(world, roles, reviewers):
     with pytest.raises(InvalidInput):

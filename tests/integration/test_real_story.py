@@ -24,7 +24,9 @@ from trustspace.enclave import home as enclave_home
 
 pytestmark = pytest.mark.isolation
 SLOW = JOB.replace('title = "Mean size by diagnosis"', 'title = "Slow"')
-SLOW_CODE = CODE.replace("def run(inputs, outputs):", "def run(inputs, outputs):\n    import time\n    time.sleep(3)")
+SLOW_CODE = CODE.replace(
+    "def run(inputs, outputs):", "def run(inputs, outputs):\n    import time\n    time.sleep(3)"
+)
 
 
 class Real:
@@ -38,11 +40,15 @@ class Real:
         self.path = self.world.path / "enclave"
         enclave_home.initialise(self.path, "Enclave A", "127.0.0.1:0", ())
         card = json.loads((self.path / "card.json").read_bytes())
-        enclave_home.accept(self.path, read(enclave_home.Adoption, adopt(self.hospital, card, "127.0.0.1:0"), "adoption"))
+        enclave_home.accept(
+            self.path, read(enclave_home.Adoption, adopt(self.hospital, card, "127.0.0.1:0"), "adoption")
+        )
         self.start_enclave()
         self.dataset = publish(self.hospital, self.world, patients(200))
         self.stop = threading.Event()
-        self.broker = threading.Thread(target=Broker(self.world.again(self.hospital)).serve, args=(self.stop,))
+        self.broker = threading.Thread(
+            target=Broker(self.world.again(self.hospital)).serve, args=(self.stop,)
+        )
         self.broker.start()
 
     def start_enclave(self):
@@ -96,7 +102,9 @@ def test_a_model_is_trained_reviewed_and_released(real):
 
 
 def test_a_failing_job_says_why_to_its_source_unit_alone(real):
-    job = real.ask(code="def run(inputs, outputs):\n    raise ValueError(f'value {inputs.table().column(0)[0]}')\n")
+    job = real.ask(
+        code="def run(inputs, outputs):\n    raise ValueError(f'value {inputs.table().column(0)[0]}')\n"
+    )
     assert real.wait(job, "failed") == "failed"
     failures = [f for f in door(real.hospital).status()["failures"] if f["job"] == job]
     assert "ValueError" in failures[0]["log"]
@@ -106,7 +114,16 @@ def test_a_failing_job_says_why_to_its_source_unit_alone(real):
     told = next(j for j in real.developer.session.link.view("jobs") if j["statement"] == job)
     # Coarsely, and not before the current slot of time has passed.
     assert told["state"] in ("waiting", "not released")
-    assert set(told) == {"statement", "title", "kind", "state", "source_units", "developer", "buyer", "expires"}
+    assert set(told) == {
+        "statement",
+        "title",
+        "kind",
+        "state",
+        "source_units",
+        "developer",
+        "buyer",
+        "expires",
+    }
 
 
 def test_a_space_that_restarts_meanwhile_loses_nothing(real):
@@ -116,7 +133,9 @@ def test_a_space_that_restarts_meanwhile_loses_nothing(real):
     listen = real.world.listen
     real.world.child.kill()
     text = (real.world.home / "space.toml").read_text()
-    fixed = "\n".join(f'listen = "{listen}"' if line.startswith("listen") else line for line in text.splitlines())
+    fixed = "\n".join(
+        f'listen = "{listen}"' if line.startswith("listen") else line for line in text.splitlines()
+    )
     (real.world.home / "space.toml").write_text(fixed + "\n")
     real.world.child = None
     real.world.start()

@@ -14,6 +14,7 @@ from trustspace.domain.statements import LogReference, make, parse
 from trustspace.errors import InvalidInput, NotFound, PermissionDenied, TrustspaceError, VerificationFailed
 from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.transport.links import Subject
+from trustspace.transport.tls import Caller
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,9 @@ def size(world) -> int:
 def test_the_same_statement_again_has_the_same_place(world, three):
     hospital = three[0]
     body = hospital.party.model_copy(update={"sequence": 2})
-    signed = hospital.session.sign(body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m))
+    signed = hospital.session.sign(
+        body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m)
+    )
     before = size(world)
     indexes = {hospital.session.append(signed) for _ in range(3)}
     assert indexes == {before}
@@ -56,10 +59,14 @@ def test_the_same_statement_again_has_the_same_place(world, three):
 def test_the_same_statement_from_many_at_once_stands_once(world, three):
     hospital = three[0]
     body = hospital.party.model_copy(update={"sequence": 2})
-    signed = hospital.session.sign(body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m))
+    signed = hospital.session.sign(
+        body, public=hospital.keys.public("root"), sign=lambda m: hospital.keys.sign("root", m)
+    )
     before, receipts = size(world), []
     threads = [
-        threading.Thread(target=lambda: receipts.append(world.link(hospital).submit(signed.envelope.to_bytes()).index))
+        threading.Thread(
+            target=lambda: receipts.append(world.link(hospital).submit(signed.envelope.to_bytes()).index)
+        )
         for _ in range(8)
     ]
     for thread in threads:
@@ -155,7 +162,9 @@ def test_beyond_the_end_there_is_nothing(story, after):
 def test_a_long_poll_ends_when_something_happens(world, three):
     hospital, link = three[0], world.link(three[1])
     position, answers = size(world), []
-    waiting = threading.Thread(target=lambda: answers.append((link.read(position, 256, 15.0), time.monotonic())))
+    waiting = threading.Thread(
+        target=lambda: answers.append((link.read(position, 256, 15.0), time.monotonic()))
+    )
     waiting.start()
     time.sleep(0.3)
     assert not answers, "there is nothing to answer with"
@@ -180,7 +189,9 @@ def test_many_who_wait_do_not_keep_the_others_out(world, three):
     hospital, position = three[0], size(world)
     done = threading.Event()
     threads = [
-        threading.Thread(target=lambda: (world.link(hospital).read(position, 256, 15.0), done.set()), daemon=True)
+        threading.Thread(
+            target=lambda: (world.link(hospital).read(position, 256, 15.0), done.set()), daemon=True
+        )
         for _ in range(40)
     ]
     for thread in threads:
@@ -214,6 +225,11 @@ def test_a_statement_is_read_by_nobody_before_it_is_known_whose_it_is(story):
         entries, position = world.link(story.stranger).read(before, 256, 0)
         assert entries == []
         assert position == before, "whoever may read it must not be led past it either"
+        entries, position = world.link(story.stranger).read(before - 1, 256, 0)
+        assert position == before
+        # Should an entry get as far as that all the same, it is nobody's while its job is unknown.
+        (stored_entry,) = world.ledger.store.entries(before, 1)
+        assert not world.space._may_read(Caller(story.stranger.fingerprint, "client", ""), stored_entry)
     finally:
         ledger.view.install = real
         go_on.set()
@@ -280,7 +296,9 @@ def test_lists_hold_what_one_may_see(story):
     assert story.job in jobs_of(story.buyer)
     assert story.job in jobs_of(story.auditor)
     assert jobs_of(story.stranger) == []
-    assert story.world.link(story.stranger).view("job", story.job) == story.world.link(story.stranger).view("job", "00" * 32)
+    assert story.world.link(story.stranger).view("job", story.job) == story.world.link(story.stranger).view(
+        "job", "00" * 32
+    )
 
 
 def test_a_developer_is_told_coarsely(story):

@@ -47,7 +47,11 @@ def test_the_whole_story(fresh):
     assert consortium.release_keys() == [1, 1, 1]
     assert consortium.world.state(consortium.job) == "running"
     # Each data key came to its own unit's run key, and is another one.
-    keys = {s.body.sealed_key for s in consortium.units[0].home.session.job(consortium.job).statements if s.type == "key-release"}
+    keys = {
+        s.body.sealed_key
+        for s in consortium.units[0].home.session.job(consortium.job).statements
+        if s.type == "key-release"
+    }
     assert len(keys) == 3
     consortium.hand_in()
     order = [(u, r) for u in range(3) for r in (2, 0)]
@@ -121,8 +125,16 @@ def test_only_what_every_unit_approves_goes(fresh):
     [
         (lambda a: {"units": a.units[:2], "unit_threshold": 2}, "without its share"),
         (lambda a: {"unit_threshold": 2}, "fewer source units"),
-        (lambda a: {"units": (a.units[0].model_copy(update={"threshold": 1}), *a.units[1:])}, "fewer reviewers"),
-        (lambda a: {"units": (a.units[0].model_copy(update={"shares": a.units[0].shares[:2]}), *a.units[1:])}, "reviewers"),
+        (
+            lambda a: {"units": (a.units[0].model_copy(update={"threshold": 1}), *a.units[1:])},
+            "fewer reviewers",
+        ),
+        (
+            lambda a: {
+                "units": (a.units[0].model_copy(update={"shares": a.units[0].shares[:2]}), *a.units[1:])
+            },
+            "reviewers",
+        ),
     ],
 )
 def test_an_output_that_passes_somebody_over_is_refused(fresh, change, words):
@@ -132,7 +144,9 @@ def test_an_output_that_passes_somebody_over_is_refused(fresh, change, words):
     consortium.release_keys()
     honest = consortium.pack()
     first = honest.artifacts[0]
-    forged = honest.model_copy(update={"artifacts": (first.model_copy(update=change(first)), *honest.artifacts[1:])})
+    forged = honest.model_copy(
+        update={"artifacts": (first.model_copy(update=change(first)), *honest.artifacts[1:])}
+    )
     with pytest.raises(PolicyRefused, match=words):
         consortium.units[0].act(forged)
     consortium.units[0].act(honest)
@@ -178,4 +192,3 @@ def test_each_reviewers_reason_can_be_shown_later(fresh):
     # The text itself is nowhere in the ledger.
     everything = b"".join(s.envelope.payload for s in home.session.job(consortium.job).statements)
     assert b"rare groups" not in everything
-

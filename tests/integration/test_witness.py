@@ -233,7 +233,9 @@ def test_an_auditor_finds_a_signer_who_was_shown_another_ledger(world, auditor, 
     state = json.loads((party.path / "ledger.json").read_bytes())
     (party.path / "ledger.json").write_text(json.dumps({**state, "root": "ab" * 32}))
     body = party.party.model_copy(update={"sequence": 2})
-    forked = party.session.sign(body, public=party.keys.public("root"), sign=lambda m: party.keys.sign("root", m))
+    forked = party.session.sign(
+        body, public=party.keys.public("root"), sign=lambda m: party.keys.sign("root", m)
+    )
     assert forked.log.size == log.size
     assert audit.verify_ledger(auditor).replayed
     world.link(party).submit(forked.envelope.to_bytes())
@@ -247,7 +249,11 @@ def test_what_the_projection_says_is_not_what_an_auditor_believes(world, auditor
     record = world.ledger.view.get(PartyRecord, party.fingerprint)
     false = record.body.model_copy(update={"roles": ("developer", "auditor")})
     world.ledger.view.install([record.model_copy(update={"body": false})])
-    assert any("auditor" in p["roles"] for p in world.link(auditor).view("parties") if p["fingerprint"] == party.fingerprint)
+    assert any(
+        "auditor" in p["roles"]
+        for p in world.link(auditor).view("parties")
+        if p["fingerprint"] == party.fingerprint
+    )
     assert auditor.session.trust.fingerprints()
     auditor.pin("Dev GmbH", party.fingerprint)
     assert auditor.session.party_body(party.fingerprint).roles == ("developer",)
@@ -259,7 +265,9 @@ def test_an_operator_who_edits_its_database_while_stopped_is_found(world, audito
     world.stop()
     db = sqlite3.connect(world.home / "space.sqlite")
     with db:
-        changed = db.execute("UPDATE projection SET record = replace(record, 'developer', 'auditor') WHERE kind = 'party'")
+        changed = db.execute(
+            "UPDATE projection SET record = replace(record, 'developer', 'auditor') WHERE kind = 'party'"
+        )
         assert changed.rowcount
     db.close()
     world.start()

@@ -194,7 +194,10 @@ def test_what_is_rejected_stays_closed(story):
 def opened_share(story, sealed, person):
     reviewer = next(k.public for k in story.hospital.party.keys if k.use == "review" and k.holder == person)
     info = handover_binding(
-        output=story.record.output, artifact="summary.json", reviewer=reviewer, buyer_key=story.record.body.buyer_key
+        output=story.record.output,
+        artifact="summary.json",
+        reviewer=reviewer,
+        buyer_key=story.record.body.buyer_key,
     )
     return story.buyer.keys.open("receive", sealed, info)[32:]
 
@@ -299,7 +302,10 @@ def test_shares_reach_the_buyers_key_and_no_other(story):
     reviewer = next(k.public for k in story.hospital.party.keys if k.use == "review" and k.holder == "Dr Li")
     (_, sealed), *_ = handed_on(story)
     info = handover_binding(
-        output=story.record.output, artifact="summary.json", reviewer=reviewer, buyer_key=story.record.body.buyer_key
+        output=story.record.output,
+        artifact="summary.json",
+        reviewer=reviewer,
+        buyer_key=story.record.body.buyer_key,
     )
     for party in (other, story.hospital):
         names = [n for n in party.keys.names() if n.startswith("receive") or n.endswith("-open")]
@@ -337,7 +343,10 @@ def false_approval(story, change):
     for name in ("summary.json", "groups.json"):
         share, salt, value = review._share(story.hospital, case, artifact(story, name))
         info = handover_binding(
-            output=story.record.output, artifact=name, reviewer=reviewer, buyer_key=story.record.body.buyer_key
+            output=story.record.output,
+            artifact=name,
+            reviewer=reviewer,
+            buyer_key=story.record.body.buyer_key,
         )
         package = change(salt, value)
         shares.append(

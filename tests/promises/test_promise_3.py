@@ -63,7 +63,9 @@ def test_the_threshold_of_units_is_in_the_key_itself(running):
     cast = Cast().until("offer_all")
     run = cast.run(cast.units[0])
     everybody = tuple(u.fingerprint for u in cast.units)
-    artifact, blob = pack_artifact(b"s" * 32, run, Content("sum.json", "application/json", "result", b"{}", everybody))
+    artifact, blob = pack_artifact(
+        b"s" * 32, run, Content("sum.json", "application/json", "result", b"{}", everybody)
+    )
     assert artifact.unit_threshold == 3
     shares = []
     for unit, held in zip(cast.units, artifact.units, strict=True):
@@ -73,7 +75,9 @@ def test_the_threshold_of_units_is_in_the_key_itself(running):
 
             info = share_binding(job=run.job, offer=run.offer, artifact="sum.json", source_unit=unit.fingerprint,
                                  reviewer=share.reviewer)  # fmt: skip
-            opened.append(decode_share(unit.keys.open(f"review-open-{number}", bytes.fromhex(share.sealed), info)[32:]))
+            opened.append(
+                decode_share(unit.keys.open(f"review-open-{number}", bytes.fromhex(share.sealed), info)[32:])
+            )
         shares.append(decode_share(combine(opened, 2)))
     context = artifact_context(run.job, run.offer, "sum.json")
     assert open_bytes(combine(shares, 3), context, blob.data)
@@ -126,7 +130,9 @@ def test_the_set_of_source_units_never_shrinks(running):
 
     for one in running.units[:2]:
         for person in one.people[:2]:
-            review.approve(one.home, review.open_case(one.home, running.job, person), comment="x", accept_red=True)
+            review.approve(
+                one.home, review.open_case(one.home, running.job, person), comment="x", accept_red=True
+            )
     assert running.world.state(running.job) == "in-review"
 
 

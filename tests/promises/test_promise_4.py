@@ -178,7 +178,10 @@ def test_honest_evidence_is_shown(story, monkeypatch):
 
 
 def test_an_output_that_is_not_what_was_declared_ends_the_run(story):
-    story.launcher.tamper = lambda program, made: [*made, RawArtifact("extra.json", "application/json", b"{}")]
+    story.launcher.tamper = lambda program, made: [
+        *made,
+        RawArtifact("extra.json", "application/json", b"{}"),
+    ]
     story.ask()
     story.grant()
     assert story.run() == "failed"
@@ -189,7 +192,8 @@ def test_a_model_that_is_no_model_ends_the_run():
     """Bytes that are no safetensors, or carry more than was declared, are not exported at all."""
     launcher = SimulatedLauncher()
     launcher.tamper = lambda program, made: [
-        RawArtifact(a.name, a.media_type, a.data + b"hidden" if a.name.startswith("model") else a.data) for a in made
+        RawArtifact(a.name, a.media_type, a.data + b"hidden" if a.name.startswith("model") else a.data)
+        for a in made
     ]
     story = Story(launcher=launcher)
     try:
@@ -235,7 +239,9 @@ def test_what_could_not_run_blocks(how):
 
     def tamper(program, made):
         if program == "evaluate" and how != "it fails":
-            return [] if how == "it says nothing" else [RawArtifact(a.name, a.media_type, b"[]") for a in made]
+            return (
+                [] if how == "it says nothing" else [RawArtifact(a.name, a.media_type, b"[]") for a in made]
+            )
         return made
 
     launcher.tamper = tamper

@@ -195,11 +195,18 @@ def test_a_right_guess_of_a_small_result_is_not_confirmed(told):
     output = told.world.ledger.view.get(OutputRecord, told.record.output).body
     artifact = next(a for a in output.artifacts if a.name == "groups.json")
     published = json.dumps([s.envelope.payload.decode() for s in told.statements])
-    guesses = [json.dumps({"B": n, "M": 120 - n}, sort_keys=True, separators=(",", ":")).encode() for n in range(121)]
+    guesses = [
+        json.dumps({"B": n, "M": 120 - n}, sort_keys=True, separators=(",", ":")).encode() for n in range(121)
+    ]
     assert groups.content in guesses, "one of them is right"
     for guess in guesses:
         assert sha256_hex(guess) not in published
-        for salt in (bytes(32), bytes.fromhex(told.job), bytes.fromhex(output.offer), bytes.fromhex(artifact.blob)):
+        for salt in (
+            bytes(32),
+            bytes.fromhex(told.job),
+            bytes.fromhex(output.offer),
+            bytes.fromhex(artifact.blob),
+        ):
             assert commit(guess, salt) not in published
     # The salt is what makes it checkable, and it came to the buyer with the content.
     assert commit(groups.content, groups.salt) == artifact.commitment

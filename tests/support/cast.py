@@ -98,7 +98,9 @@ class Actor:
 
     def reviewers(self) -> tuple[Reviewer, ...]:
         return tuple(
-            Reviewer(holder=person, review=self.public(f"review-{n}"), review_open=self.public(f"review-open-{n}"))
+            Reviewer(
+                holder=person, review=self.public(f"review-{n}"), review_open=self.public(f"review-open-{n}")
+            )
             for n, person in enumerate(self.people, 1)
         )
 
@@ -111,7 +113,9 @@ class Cast:
 
     def __init__(self, units: int = 3, reviewers: int = 3, threshold: int = 2, *, runs: int = 2) -> None:
         self.threshold, self.runs, self.now = threshold, runs, NOW
-        self.units = [Actor(f"Hospital {chr(65 + n)}", "source-unit", reviewers=reviewers) for n in range(units)]
+        self.units = [
+            Actor(f"Hospital {chr(65 + n)}", "source-unit", reviewers=reviewers) for n in range(units)
+        ]
         self.developer = Actor("Dev GmbH", "developer")
         self.buyer = Actor("City Clinic", "buyer")
         self.auditor = Actor("Auditor", "auditor")
@@ -186,7 +190,9 @@ class Cast:
             lambda message: self.ledger.sign("ledger", message),
         )  # fmt: skip
 
-    def certificate(self, statements: list[Statement] | None = None, *, log: list[Statement] | None = None) -> Any:
+    def certificate(
+        self, statements: list[Statement] | None = None, *, log: list[Statement] | None = None
+    ) -> Any:
         """The job's certificate; ``log`` is the whole ledger, ``statements`` those of it that the file shows."""
         whole = self.statements if log is None else log
         shown = whole if statements is None else statements
@@ -228,7 +234,9 @@ class Cast:
 
     def job_body(self, **changes: Any) -> Job:
         uses = tuple(
-            DatasetUse(dataset=self.dataset(u).statement, source_unit=u.fingerprint, columns=("size", "texture"))
+            DatasetUse(
+                dataset=self.dataset(u).statement, source_unit=u.fingerprint, columns=("size", "texture")
+            )
             for u in self.units
         )
         values = {
@@ -290,7 +298,11 @@ class Cast:
         return KeyRelease(**{**values, **changes})
 
     def failed_body(self, unit: Actor, **changes: Any) -> RunFailed:
-        values = {"job": self.job.statement, "offer": self.job.offers[unit.fingerprint], "reason": "job-failed"}
+        values = {
+            "job": self.job.statement,
+            "offer": self.job.offers[unit.fingerprint],
+            "reason": "job-failed",
+        }
         return RunFailed(**{**values, **changes})
 
     def run(self, unit: Actor) -> Run:
@@ -321,7 +333,9 @@ class Cast:
         }  # fmt: skip
         return Output(**{**values, **changes})
 
-    def decision_body(self, unit: Actor, reviewer: int, *, artifacts: tuple[str, ...] | None = None, **changes: Any) -> Decision:
+    def decision_body(
+        self, unit: Actor, reviewer: int, *, artifacts: tuple[str, ...] | None = None, **changes: Any
+    ) -> Decision:
         """An approval (of all but logs) that hands on sealed bytes of the right form."""
         output, key = self.output, unit.public(f"review-{reviewer}")
         if artifacts is None:

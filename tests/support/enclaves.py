@@ -45,7 +45,9 @@ class SimulatedLauncher:
         self.details = {"user": "simulated"}
         self.measurement = measure_package()
         self.seen: list[tuple[str, dict[str, Any]]] = []
-        self.tamper: Callable[[str, list[RawArtifact]], list[RawArtifact]] = lambda program, artifacts: artifacts
+        self.tamper: Callable[[str, list[RawArtifact]], list[RawArtifact]] = lambda program, artifacts: (
+            artifacts
+        )
         self.before: Callable[[str], None] = lambda program: None
 
     def run(self, task: Task) -> Result:
@@ -63,7 +65,9 @@ class SimulatedLauncher:
         status: Any = "finished"
         with contextlib.redirect_stdout(said):
             try:
-                PROGRAMS[task.program](inputs, lambda n, m, data: artifacts.append(RawArtifact(n, m, bytes(data))))
+                PROGRAMS[task.program](
+                    inputs, lambda n, m, data: artifacts.append(RawArtifact(n, m, bytes(data)))
+                )
             except Exception as error:
                 said.write(f"{type(error).__name__}: {error}\n")
                 status = "failed"
@@ -135,7 +139,9 @@ def patients(count: int = 120, seed: int = 7) -> pa.Table:
     })  # fmt: skip
 
 
-def publish(owner: PartyHome, world: World, table: pa.Table | None = None, name: str = "cytology", **options: Any) -> str:
+def publish(
+    owner: PartyHome, world: World, table: pa.Table | None = None, name: str = "cytology", **options: Any
+) -> str:
     """Submit a table as a dataset; returns its statement's digest."""
     import pyarrow.csv
 

@@ -68,7 +68,9 @@ class PlayedUnit:
     def act(self, body: Any) -> Statement:
         """Say something as the enclave."""
         key = self.home.keys.public("enclave-played")
-        return self.home.session.submit(body, public=key, sign=lambda m: self.home.keys.sign("enclave-played", m))
+        return self.home.session.submit(
+            body, public=key, sign=lambda m: self.home.keys.sign("enclave-played", m)
+        )
 
 
 class Consortium:
@@ -80,7 +82,9 @@ class Consortium:
         self.buyer = world.party("City Clinic", "buyer")
         self.units = [
             PlayedUnit(
-                world, f"Hospital {chr(65 + n)}", tuple(f"Dr {chr(65 + n)}{r}" for r in range(1, reviewers + 1))
+                world,
+                f"Hospital {chr(65 + n)}",
+                tuple(f"Dr {chr(65 + n)}{r}" for r in range(1, reviewers + 1)),
             )
             for n in range(units)
         ]
@@ -140,7 +144,11 @@ class Consortium:
                 if c.enclave == unit.enclave and not c.used
             }
             evidence = Evidence(
-                kind="software", measurement=sha256_hex(b"package"), sandbox_tier=TIER, platform="test", custody="own"
+                kind="software",
+                measurement=sha256_hex(b"package"),
+                sandbox_tier=TIER,
+                platform="test",
+                custody="own",
             )
             unit.act(RunOffer(
                 job=self.job, run_key=unit.run_key.public.hex(), evidence=evidence,

@@ -20,13 +20,17 @@ from trustspace.ledger.note import KeyKind, NoteKey
 STORY = Cast().until("receive")
 TRUST = STORY.trust()
 # What the space proves about a job: not what strangers to it have said, though it is in the same ledger.
-STRANGERS = {a.fingerprint for a in (STORY.other_unit, STORY.other_developer, STORY.other_buyer, STORY.auditor)}
+STRANGERS = {
+    a.fingerprint for a in (STORY.other_unit, STORY.other_developer, STORY.other_buyer, STORY.auditor)
+}
 SHOWN = [s for s in STORY.statements if s.by not in STRANGERS]
 WHOLE = STORY.certificate(SHOWN)
 
 
 def without(index: int) -> Certificate:
-    return WHOLE.model_copy(update={"statements": (*WHOLE.statements[:index], *WHOLE.statements[index + 1 :])})
+    return WHOLE.model_copy(
+        update={"statements": (*WHOLE.statements[:index], *WHOLE.statements[index + 1 :])}
+    )
 
 
 def with_statement(place: int, **changes) -> Certificate:
@@ -101,7 +105,9 @@ def test_a_statement_that_is_not_in_the_ledger_proves_nothing():
     assert verify(real, cast.trust()).artifacts
     # The same statements against the checkpoint of the ledger as it is without the last of them.
     place = logged.statements[-1]
-    borrowed = [s.model_copy(update={"inclusion": place.inclusion}) for s in real.statements[len(logged.statements) :]]
+    borrowed = [
+        s.model_copy(update={"inclusion": place.inclusion}) for s in real.statements[len(logged.statements) :]
+    ]
     for index in (lambda s: s.index, lambda _: place.index):
         placed = [s.model_copy(update={"index": index(s)}) for s in borrowed]
         error = refused(logged.model_copy(update={"statements": (*logged.statements, *placed)}), cast.trust())
@@ -164,7 +170,10 @@ def test_another_checkpoint_is_not_the_one_the_proofs_lead_to():
 def test_a_checkpoint_signed_by_somebody_else_is_none():
     stranger, tree = Actor("Stranger", "auditor"), STORY.tree()
     forged = sign_checkpoint(
-        Checkpoint(ORIGIN, tree.size, tree.root()), ORIGIN, stranger.root, lambda m: stranger.keys.sign("root", m)
+        Checkpoint(ORIGIN, tree.size, tree.root()),
+        ORIGIN,
+        stranger.root,
+        lambda m: stranger.keys.sign("root", m),
     )
     refused(WHOLE.model_copy(update={"checkpoint": forged}))
 
@@ -175,7 +184,9 @@ def test_a_forked_ledger_is_found_out_by_its_witness():
     vkey = NoteKey("witness/a", witness.root, KeyKind.COSIGNATURE).encode()
 
     def cosigned(note: str) -> str:
-        return add_cosignature(note, cosign(note, "witness/a", witness.root, lambda m: witness.keys.sign("root", m), 7))
+        return add_cosignature(
+            note, cosign(note, "witness/a", witness.root, lambda m: witness.keys.sign("root", m), 7)
+        )
 
     watched = TRUST.with_witness(vkey, 1)
     seen = WHOLE.model_copy(update={"checkpoint": cosigned(WHOLE.checkpoint)})
@@ -234,7 +245,9 @@ def test_another_salt_or_an_artifact_that_was_not_released():
 # -- the file
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"format":"trustspace-certificate-v2"}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"format":"trustspace-certificate-v2"}']
+)
 def test_what_is_no_certificate_is_refused(data):
     with pytest.raises(InvalidInput):
         load(data)
@@ -269,7 +282,8 @@ def test_any_changed_byte_of_the_file_is_found_or_changes_nothing(data):
 
 def test_it_can_be_built_from_what_it_holds():
     entries = [
-        (base64.b64decode(s.envelope), s.index, tuple(bytes.fromhex(h) for h in s.inclusion)) for s in WHOLE.statements
+        (base64.b64decode(s.envelope), s.index, tuple(bytes.fromhex(h) for h in s.inclusion))
+        for s in WHOLE.statements
     ]
     assert build(WHOLE.job, entries, WHOLE.checkpoint, ()) == WHOLE
     assert parse(entries[0][0]).type == "party"

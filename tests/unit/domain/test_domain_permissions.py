@@ -53,7 +53,15 @@ def test_what_belongs_to_no_job_is_for_everybody_enrolled_and_nobody_else(at):
 def test_who_may_ask_about_a_job_at_all(at):
     cast = at("ask")
     allowed = {a.name for a in cast.actors if may_read_job(cast.view, a.fingerprint, cast.job)}
-    assert allowed == {"Space", "Hospital A", "Hospital B", "Hospital C", "Dev GmbH", "City Clinic", "Auditor"}
+    assert allowed == {
+        "Space",
+        "Hospital A",
+        "Hospital B",
+        "Hospital C",
+        "Dev GmbH",
+        "City Clinic",
+        "Auditor",
+    }
 
 
 def test_roles_are_those_of_the_description(at):

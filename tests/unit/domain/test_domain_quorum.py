@@ -101,8 +101,13 @@ def test_in_whatever_order_they_come(order):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.sets(st.sampled_from(NAMES), min_size=1)),
-                unique_by=lambda d: d[:2], max_size=9))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 3), st.sets(st.sampled_from(NAMES), min_size=1)),
+        unique_by=lambda d: d[:2],
+        max_size=9,
+    )
+)
 def test_nothing_is_approved_that_somebody_did_not_approve(decisions):
     cast, approvals = HELD.fork(), {name: [0, 0, 0] for name in NAMES}
     for unit, reviewer, names in decisions:

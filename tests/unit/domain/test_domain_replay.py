@@ -91,7 +91,9 @@ def test_a_layer_hides_nothing_and_changes_nothing_beneath(at):
     layer.install([newer])
     assert layer.get(PartyRecord, cast.buyer.fingerprint) == newer
     assert cast.view.get(PartyRecord, cast.buyer.fingerprint) == old
-    assert [p.fingerprint for p in layer.all(PartyRecord)] == [p.fingerprint for p in cast.view.all(PartyRecord)]
+    assert [p.fingerprint for p in layer.all(PartyRecord)] == [
+        p.fingerprint for p in cast.view.all(PartyRecord)
+    ]
     assert list(layer.installed()) == [newer]
 
 
@@ -108,4 +110,6 @@ def test_a_forged_signature_anywhere_spoils_the_replay(at):
     with pytest.raises(VerificationFailed):
         replay([*cast.statements, forged], cast.trust())
     with pytest.raises((PermissionDenied, InvalidInput)):
-        replay([*cast.statements, cast.sign(cast.other_buyer, "act", cast.countersignature_body())], cast.trust())
+        replay(
+            [*cast.statements, cast.sign(cast.other_buyer, "act", cast.countersignature_body())], cast.trust()
+        )

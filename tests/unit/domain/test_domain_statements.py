@@ -52,7 +52,12 @@ def all_statements():
 def test_what_is_parsed_is_what_was_made(statement):
     again = parse(statement.envelope.to_bytes())
     assert again == statement
-    assert (again.type, again.by, again.issued, again.body.job) == ("run-nonce", ACTOR.fingerprint, 7, digest("job"))
+    assert (again.type, again.by, again.issued, again.body.job) == (
+        "run-nonce",
+        ACTOR.fingerprint,
+        7,
+        digest("job"),
+    )
     verify(again, ACTOR.root)
 
 
@@ -93,9 +98,7 @@ def test_a_signature_by_another_key_is_none(statement):
         verify(statement, stranger.root)
     # Nor one that claims the right key.
     (signature,) = statement.envelope.signatures
-    forged = Envelope(
-        statement.envelope.payload, PAYLOAD_TYPE, (Signature(signature.key_id, bytes(64)),)
-    )
+    forged = Envelope(statement.envelope.payload, PAYLOAD_TYPE, (Signature(signature.key_id, bytes(64)),))
     with pytest.raises(VerificationFailed):
         verify(parse(forged.to_bytes()), ACTOR.root)
 
@@ -258,8 +261,12 @@ def test_any_changed_byte_is_found(place, flip):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    )
+)
 def test_no_json_whatever_crashes_the_parser(value):
     with pytest.raises(TrustspaceError):
         parse(sign_payload(canonical_json(value)))

@@ -11,7 +11,12 @@ from trustspace.errors import InvalidTransition
 
 MACHINES = {
     "dataset": (states.DATASET, states.DATASET_STATES, "described", {"withdrawn"}),
-    "job": (states.JOB, states.JOB_STATES, "submitted", {"refused", "expired", "failed", "rejected", "released"}),
+    "job": (
+        states.JOB,
+        states.JOB_STATES,
+        "submitted",
+        {"refused", "expired", "failed", "rejected", "released"},
+    ),
 }
 every_machine = pytest.mark.parametrize("name", MACHINES)
 DOCS = Path(__file__).parents[3] / "docs"
@@ -34,7 +39,9 @@ def test_every_state_can_be_reached_and_none_is_unknown(name):
 @every_machine
 def test_exactly_the_ends_lead_nowhere_else(name):
     table, known, _, ends = MACHINES[name]
-    assert {s for s in known if all(after == s for (before, _), after in table.items() if before == s)} == ends
+    assert {
+        s for s in known if all(after == s for (before, _), after in table.items() if before == s)
+    } == ends
 
 
 @every_machine

@@ -18,7 +18,9 @@ def test_it_is_read_as_it_was_written():
     assert read(TrustFile, json.loads(TRUST.model_dump_json()), "trust file") == TRUST
 
 
-@pytest.mark.parametrize("change", [{"extra": 1}, {"format": "trustspace-trust-v2"}, {"parties": [{"name": "x"}]}, {"space": {}}])
+@pytest.mark.parametrize(
+    "change", [{"extra": 1}, {"format": "trustspace-trust-v2"}, {"parties": [{"name": "x"}]}, {"space": {}}]
+)
 def test_anything_else_is_refused(change):
     with pytest.raises(InvalidInput):
         read(TrustFile, {**json.loads(TRUST.model_dump_json()), **change}, "trust file")

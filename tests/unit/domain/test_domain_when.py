@@ -108,7 +108,9 @@ def withdrawn(build: Callable[[Cast], Statement]) -> Callable[[Cast], Statement]
 
 def uses(cast: Cast, *actors: Actor, as_if_of: Actor | None = None) -> tuple[DatasetUse, ...]:
     return tuple(
-        DatasetUse(dataset=cast.dataset(a).statement, source_unit=(as_if_of or a).fingerprint, columns=("size",))
+        DatasetUse(
+            dataset=cast.dataset(a).statement, source_unit=(as_if_of or a).fingerprint, columns=("size",)
+        )
         for a in actors
     )
 
@@ -159,7 +161,9 @@ def first_unit(**changes: Any) -> Callable[[Cast], Statement]:
 
 
 def approval_shares(change: Callable[[list], list]) -> Callable[[Cast], Statement]:
-    return lambda cast: decision(shares=tuple(change(list(cast.decision_body(cast.units[0], 1).shares))))(cast)
+    return lambda cast: decision(shares=tuple(change(list(cast.decision_body(cast.units[0], 1).shares))))(
+        cast
+    )
 
 
 def foreign_reviewer(cast: Cast) -> tuple:
@@ -493,7 +497,9 @@ def test_no_number_of_a_run_comes_twice(at):
 def test_two_datasets_of_one_unit_are_one_run(at):
     cast = at("describe")
     author = cast.units[0]
-    second = cast.put(cast.sign(author, "act", cast.dataset_body(author, dataset="second", manifest=digest("second"))))
+    second = cast.put(
+        cast.sign(author, "act", cast.dataset_body(author, dataset="second", manifest=digest("second")))
+    )
     more = DatasetUse(dataset=second.digest, source_unit=author.fingerprint, columns=("size",))
     body = cast.job_body()
     cast.put(cast.sign(cast.developer, "act", body.model_copy(update={"datasets": (*body.datasets, more)})))
@@ -520,7 +526,11 @@ def test_a_dataset_grows_by_versions(at):
     cast = at("describe")
     author = cast.units[0]
     for version in (2, 7):
-        cast.put(cast.sign(author, "act", cast.dataset_body(author, version=version, manifest=digest(f"m{version}"))))
+        cast.put(
+            cast.sign(
+                author, "act", cast.dataset_body(author, version=version, manifest=digest(f"m{version}"))
+            )
+        )
     with pytest.raises(AlreadyExists):
         cast.put(cast.sign(author, "act", cast.dataset_body(author, version=7, manifest=digest("m"))))
 

@@ -32,10 +32,14 @@ ACTS = {
     "dataset": Act("enrol", "unit", "act", unit_body("dataset_body"), ""),
     "dataset-withdrawn": Act("describe", "unit", "act", unit_body("withdrawal_body"), "dataset"),
     "job": Act("describe", "developer", "act", lambda cast: cast.job_body(), "", "other_developer"),
-    "job-countersignature": Act("ask", "buyer", "act", lambda cast: cast.countersignature_body(), "job", "other_buyer"),
+    "job-countersignature": Act(
+        "ask", "buyer", "act", lambda cast: cast.countersignature_body(), "job", "other_buyer"
+    ),
     "grant": Act("countersign", "unit", "grant", unit_body("grant_body")),
     "refusal": Act("ask", "unit", "grant", lambda cast: cast.refusal_body()),
-    "run-nonce": Act("grant_all", "unit", "broker", lambda cast: cast.nonce_body(cast.units[0], cast.units[1])),
+    "run-nonce": Act(
+        "grant_all", "unit", "broker", lambda cast: cast.nonce_body(cast.units[0], cast.units[1])
+    ),
     "run-offer": Act("challenge", "unit", "enclave", unit_body("offer_body")),
     "key-release": Act("offer_all", "unit", "broker", unit_body("release_key_body")),
     "run-failed": Act("release_keys", "unit", "enclave", unit_body("failed_body")),
@@ -74,7 +78,11 @@ def test_no_other_key_of_the_same_party_will_do(at, kind):
     act = ACTS[kind]
     cast = at(act.after)
     author = actor(cast, act.author)
-    others = [name for name in author.keys.names() if name != act.key and not name.startswith(("receive", "review-open"))]
+    others = [
+        name
+        for name in author.keys.names()
+        if name != act.key and not name.startswith(("receive", "review-open"))
+    ]
     others = [name for name in others if not (kind == "decision" and name.startswith("review-"))]
     assert "root" in others, "the root signs descriptions and nothing else"
     for key in others:
@@ -86,7 +94,10 @@ def test_no_other_key_of_the_same_party_will_do(at, kind):
 def test_nobody_signs_in_anothers_name(at, kind):
     act = ACTS[kind]
     cast = at(act.after)
-    author, thief = actor(cast, act.author), Actor("Thief", "source-unit", "developer", "buyer", "operator", reviewers=3)
+    author, thief = (
+        actor(cast, act.author),
+        Actor("Thief", "source-unit", "developer", "buyer", "operator", reviewers=3),
+    )
     statement = cast.sign(thief, act.key, act.body(cast), by=author.fingerprint)
     assert isinstance(refusal_of(cast, statement), VerificationFailed)
 
@@ -155,7 +166,9 @@ def test_a_description_under_anothers_fingerprint_is_refused(at):
     victim = cast.units[0]
     stolen_name = cast.sign(thief, "root", thief.body, by=victim.fingerprint)
     assert isinstance(refusal_of(cast, stolen_name), VerificationFailed)
-    stolen_root = cast.sign(thief, "root", thief.body.model_copy(update={"root": victim.root.hex()}), by=victim.fingerprint)
+    stolen_root = cast.sign(
+        thief, "root", thief.body.model_copy(update={"root": victim.root.hex()}), by=victim.fingerprint
+    )
     assert isinstance(refusal_of(cast, stolen_root), VerificationFailed)
 
 

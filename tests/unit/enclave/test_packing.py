@@ -45,7 +45,9 @@ class Sealed:
         """A reviewer's share, opened and checked against its commitment."""
         sealed = self.sealed_share(unit, reviewer)
         keys = self.cast.units[unit].keys
-        package = keys.open(f"review-open-{reviewer}", bytes.fromhex(sealed.sealed), self.info(unit, reviewer))
+        package = keys.open(
+            f"review-open-{reviewer}", bytes.fromhex(sealed.sealed), self.info(unit, reviewer)
+        )
         verify_commitment(sealed.commitment, package[32:], package[:32])
         return decode_share(package[32:])
 
@@ -186,7 +188,9 @@ def test_enclaves_that_agree_on_the_secret_pack_the_same_bytes(sealed):
     assert blob == sealed.blob
     strip = {"sealed": ""}
     for one, two in zip(sealed.artifact.units, again.units, strict=True):
-        assert [s.model_copy(update=strip) for s in one.shares] == [s.model_copy(update=strip) for s in two.shares]
+        assert [s.model_copy(update=strip) for s in one.shares] == [
+            s.model_copy(update=strip) for s in two.shares
+        ]
         assert {s.sealed for s in one.shares}.isdisjoint(s.sealed for s in two.shares)
     assert again.model_copy(update={"units": ()}) == sealed.artifact.model_copy(update={"units": ()})
 
@@ -201,7 +205,9 @@ def test_evidence_opens_for_each_of_its_units_reviewers_and_nobody_else(sealed):
             reviewer=unit.public(f"review-{number}"),
         )  # fmt: skip
         key = unit.keys.open(f"review-open-{number}", bytes.fromhex(held.sealed), info)
-        content = unpad(open_bytes(key, artifact_context(sealed.run.job, sealed.run.offer, EVIDENCE), blob.data))
+        content = unpad(
+            open_bytes(key, artifact_context(sealed.run.job, sealed.run.offer, EVIDENCE), blob.data)
+        )
         assert content[32:] == b'{"verdict":"red"}'
         verify_commitment(evidence.commitment, content[32:], content[:32])
         with pytest.raises(VerificationFailed):

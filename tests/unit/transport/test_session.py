@@ -91,7 +91,9 @@ def test_a_ledger_that_forks_is_refused(tmp_path, after, how):
             space.selects = lambda shown: shown[:after]
             return one.dossier(JOB)
         unit = STORY.units[0]
-        return one.submit(Refusal(job=digest("job")), public=unit.root, sign=lambda m: unit.keys.sign("root", m))
+        return one.submit(
+            Refusal(job=digest("job")), public=unit.root, sign=lambda m: unit.keys.sign("root", m)
+        )
 
     with pytest.raises(LogCorrupted, match="forked"):
         use(client)
@@ -348,7 +350,9 @@ def witness_of(cast: Cast) -> tuple[Actor, str]:
 
 
 def cosigned(note: str, witness: Actor) -> str:
-    return add_cosignature(note, cosign(note, "witness/w", witness.root, lambda m: witness.keys.sign("root", m), 9))
+    return add_cosignature(
+        note, cosign(note, "witness/w", witness.root, lambda m: witness.keys.sign("root", m), 9)
+    )
 
 
 def test_a_job_as_its_witnesses_have_seen_it(tmp_path):
@@ -390,7 +394,9 @@ def test_a_cosigned_ledger_that_is_not_ours_is_a_fork(tmp_path, ahead):
     # Of one size the fork is plain; otherwise the space never shows the proof that would join them.
     with pytest.raises(Unavailable if ahead else LogCorrupted):
         client.cosigned_job(STORY.job.statement)
-    assert session(tmp_path, ShownSpace(STORY, theirs), name="control", trust=trust).sync().size == len(theirs)
+    assert session(tmp_path, ShownSpace(STORY, theirs), name="control", trust=trust).sync().size == len(
+        theirs
+    )
 
 
 def test_errors_of_the_space_come_through(tmp_path):
@@ -404,5 +410,7 @@ def test_errors_of_the_space_come_through(tmp_path):
         session(tmp_path, space).job(digest("job"))
     with pytest.raises(InvalidInput):
         session(tmp_path, space).sign(
-            Refusal(job=digest("j")), public=STORY.units[0].root, sign=lambda m: STORY.units[0].keys.sign("act", m)
+            Refusal(job=digest("j")),
+            public=STORY.units[0].root,
+            sign=lambda m: STORY.units[0].keys.sign("act", m),
         )

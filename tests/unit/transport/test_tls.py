@@ -9,7 +9,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from trustspace.errors import InvalidInput, Unauthenticated
-from trustspace.transport.tls import Caller, caller_of, issue, new_authority, new_key, new_request, self_signed
+from trustspace.transport.tls import (
+    Caller,
+    caller_of,
+    issue,
+    new_authority,
+    new_key,
+    new_request,
+    self_signed,
+)
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 KEY = new_key()
@@ -41,8 +49,12 @@ def test_a_request_is_signed_by_its_own_key():
         x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(one, hashes.SHA256())
         .public_bytes(serialization.Encoding.DER)
     )  # fmt: skip
-    stolen = other.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    own = one.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    stolen = other.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    own = one.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     swapped = bytes(data).replace(own, stolen)
     assert swapped != bytes(data)
     pem = x509.load_der_x509_csr(swapped).public_bytes(serialization.Encoding.PEM)
@@ -50,7 +62,10 @@ def test_a_request_is_signed_by_its_own_key():
         issue(pem, CALLER, AUTHORITY, KEY, NOW)
 
 
-@pytest.mark.parametrize("request_pem", [b"", b"x", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"])
+@pytest.mark.parametrize(
+    "request_pem",
+    [b"", b"x", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"],
+)
 def test_what_is_no_request_is_refused(request_pem):
     with pytest.raises(InvalidInput):
         issue(request_pem, CALLER, AUTHORITY, KEY, NOW)
@@ -71,8 +86,12 @@ def test_a_certificate_that_names_nobody_or_two_is_nobodys():
 
     def certificate(*names):
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, n) for n in names])
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + datetime.timedelta(days=1))
+        builder = (
+            x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+        )
+        builder = (
+            builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + datetime.timedelta(days=1))
+        )
         return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     assert caller_of(certificate("ab" * 32)).party == "ab" * 32

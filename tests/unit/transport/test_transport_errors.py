@@ -40,7 +40,12 @@ def told(content) -> TrustspaceError:
     return to_error(Refused((("trustspace-error-bin", data),), grpc.StatusCode.INTERNAL))
 
 
-HONEST = {"code": "invalid-input", "message": "Column {column} is missing.", "fix": "Add {column}.", "details": {"column": "age"}}
+HONEST = {
+    "code": "invalid-input",
+    "message": "Column {column} is missing.",
+    "fix": "Add {column}.",
+    "details": {"column": "age"},
+}
 
 
 @pytest.mark.parametrize("code", list(Code))
