@@ -259,6 +259,21 @@ def test_a_disk_that_refuses_leaves_nothing(store, monkeypatch):
     assert b"".join(store.read(sha(b"data"))) == b"data"
 
 
+def test_what_is_longer_than_announced_is_not_taken_to_its_end(store):
+    """A disk is not filled by somebody who says *ten bytes* and goes on sending."""
+    taken = []
+
+    def endless():
+        while len(taken) < 10_000:
+            taken.append(1)
+            yield bytes(1000)
+
+    with pytest.raises(VerificationFailed, match="longer"):
+        store.put(sha(b"data"), 10, endless())
+    assert len(taken) == 1
+    assert list(store._directory.iterdir()) == []
+
+
 def test_what_is_not_there_cannot_be_read(store):
     with pytest.raises(NotFound):
         next(iter(store.read(sha(b"data"))))

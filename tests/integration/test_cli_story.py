@@ -281,7 +281,7 @@ def test_the_tutorial(stage):
     proven = stage.json("nowhere", *verify, "--artifact", str(into / "model.safetensors"))
     assert (proven["verified"], proven["reviewers"]) == (True, ["李医生", "Dr Wu"])
     assert proven["source_units"] == [{"name": "第一医院", "fingerprint": fingerprints["第一医院"]}]
-    assert "证书有效。" in stage.read("nowhere", "--lang", "zh", *verify)
+    assert "凭证有效。" in stage.read("nowhere", "--lang", "zh", *verify)
     model = into / "model.safetensors"
     changed = bytearray(model.read_bytes())
     changed[-1] ^= 1

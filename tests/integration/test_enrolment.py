@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trustspace.client.home import PartyHome
-from trustspace.domain.bodies import Refusal
+from trustspace.domain.bodies import PartyKey, Refusal
 from trustspace.domain.records import PartyRecord
 from trustspace.domain.statements import LogReference, make
 from trustspace.errors import (
@@ -24,7 +24,7 @@ from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.space import home as space_home
 from trustspace.transport.channel import Identity
 from trustspace.transport.links import EnrolmentLink, SpaceLink
-from trustspace.transport.tls import new_key, new_request, self_signed
+from trustspace.transport.tls import Caller, caller_of, new_key, new_request, self_signed
 
 
 def described(world, home: PartyHome, **changes) -> bytes:
@@ -286,7 +286,14 @@ def test_an_enclaves_certificate_needs_its_owners_root(world, three):
     for caller in (hospital, developer):
         with pytest.raises(PermissionDenied):
             world.link(caller).enrol_enclave(request, unknown)
-    # An enclave cannot certify another one, even in its owner's name.
-    as_enclave = SpaceLink(world.channel(world.false_identity(hospital.fingerprint, "enclave", unknown)))
+    # For one that the root vouches for, its owner's client gets a certificate; that enclave itself gets none.
+    key = hospital.keys.create_signing_key("enclave").hex()
+    hospital.publish((*hospital.party.keys, PartyKey(use="enclave", public=key, holder="Enclave")))
+    as_enclave = SpaceLink(world.channel(world.false_identity(hospital.fingerprint, "enclave", key)))
     with pytest.raises(PermissionDenied):
-        as_enclave.enrol_enclave(request, unknown)
+        as_enclave.enrol_enclave(request, key)
+    with pytest.raises(PermissionDenied):
+        world.link(developer).enrol_enclave(request, key)
+    assert caller_of(world.link(hospital).enrol_enclave(request, key)) == Caller(
+        hospital.fingerprint, "enclave", key
+    )

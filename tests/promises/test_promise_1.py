@@ -15,7 +15,7 @@ from trustspace.client import datasets, jobs
 from trustspace.client.broker import Broker
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.bodies import Evidence, RunNonce, RunOffer
-from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
+from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import make, parse
 from trustspace.enclave.run import Order, RunError, _open_key
 from trustspace.errors import (
@@ -376,7 +376,7 @@ def test_a_false_enclave_that_the_operator_certifies(story):
     assert Broker(story.hospital).attend() == 1
 
 
-def test_another_enclave_of_the_same_hospital_was_not_granted(story):
+def test_another_enclave_of_the_same_hospital_was_not_granted(story, sent):
     """The root vouches for both; the grant names the one that holds the data."""
     second = make_enclave(story.world, story.hospital, name="Enclave B")
     try:
@@ -385,6 +385,7 @@ def test_another_enclave_of_the_same_hospital_was_not_granted(story):
         Broker(story.hospital).attend()
         second.attend()
         assert not story.record.offers
+        assert "run-offer" not in sent
         story.enclave.attend()
         assert story.release_key() == 1
     finally:
@@ -491,6 +492,34 @@ def test_software_evidence_never_passes_for_hardware(story, kind):
     assert released(story) == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"enclave": "ab" * 32}, {"evidence": {"kind": "snp"}}, {"evidence": {"sandbox_tier": "none"}},
+        {"evidence": {"sandbox_tier": "namespaces+seccomp"}}, {"evidence": {"measurement": "ab" * 32}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_broker_looks_for_itself(story, change):
+    """Should the rules ever let a wrong offer stand: it is judged again before a key is sealed for it."""
+    story.ask()
+    story.grant(sandbox_tier=TIER)
+    story.offer()
+    dossier = story.hospital.session.job(story.job)
+    job = dossier.job(story.job)
+    grant = dossier.view.get(GrantRecord, job.grants[story.hospital.fingerprint])
+    offer = dossier.view.get(OfferRecord, job.offers[story.hospital.fingerprint])
+    broker = Broker(story.hospital, frozenset({story.launcher.measurement}))
+    broker._check(job, grant, offer)
+    if "evidence" in change:
+        evidence = offer.body.evidence.model_copy(update=change["evidence"])
+        false = offer.model_copy(update={"body": offer.body.model_copy(update={"evidence": evidence})})
+    else:
+        false = offer.model_copy(update=change)
+    with pytest.raises((PolicyRefused, VerificationFailed)):
+        broker._check(job, grant, false)
+
+
 # -- what it was released for
 
 
@@ -593,6 +622,19 @@ def test_a_job_whose_words_and_parameters_differ_is_neither_shown_nor_run(story)
         with pytest.raises(VerificationFailed):
             jobs.grant(story.hospital, digest)
     assert jobs.request(story.hospital, story.job)
+
+
+def test_an_enclave_does_not_run_what_its_people_were_not_shown(story):
+    """A grant was given all the same, by another client or by force: the enclave looks before it opens anything."""
+    story.ask()
+    shown = jobs.draft_grant(story.hospital, jobs.request(story.hospital, story.job), reviewers=("Dr Li",))
+    body = story.record.body.model_copy(update={"minimum_participants": 1, "kind": "train"})
+    story.job = story.developer.submit(body, "act").digest
+    jobs.countersign(story.buyer, story.job)
+    story.hospital.submit(shown.model_copy(update={"job": story.job}), "grant")
+    assert story.run() == "failed"
+    assert story.launcher.seen == []
+    assert story.enclave.failures()[-1].reason == "not-opened"
 
 
 # -- a run's keys die with it

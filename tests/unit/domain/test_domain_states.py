@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trustspace.domain import states
 from trustspace.domain.bodies import BODIES
@@ -85,6 +87,33 @@ def test_the_story_walks_through_the_table(at, step):
         "approve_all": "approved", "release": "released",
     }  # fmt: skip
     assert at(step).job.state == expected[step]
+
+
+MOVES = st.lists(
+    st.tuples(st.integers(0, 5000), st.sampled_from(sorted(set(states.COARSE.values()) - {"released"}))),
+    max_size=6,
+).map(sorted)
+
+
+@given(MOVES, st.integers(0, 6000), st.integers(1, 1000))
+def test_what_is_told_changes_at_the_hours_stroke_only(moves, now, slot):
+    """Within a slot of time nothing moves, so that when something happened is told no finer than that."""
+    begin = now - now % slot
+    told = {states.coarse_state(tuple(moves), at, slot) for at in (begin, now, begin + slot - 1)}
+    assert len(told) == 1
+
+
+@given(MOVES, st.integers(0, 6000), st.integers(1, 1000))
+def test_what_is_told_was_true_when_the_slot_began(moves, now, slot):
+    before = [state for at, state in moves if at < now - now % slot]
+    assert states.coarse_state(tuple(moves), now, slot) == (before[-1] if before else "waiting")
+
+
+def test_a_release_is_told_at_once():
+    moves = ((5, "running"), (9, "in review"), (10, "released"))
+    assert states.coarse_state(moves, 10, 600) == "released"
+    assert states.coarse_state(moves[:2], 10, 600) == "waiting"
+    assert states.coarse_state(moves[:2], 10, 0) == "in review"
 
 
 def diagram(text, first):

@@ -207,6 +207,8 @@ WRONG: dict[str, Wrong] = {
         Wrong("describe", dataset(version=2, manifest=lambda c: c.dataset(c.units[1]).body.manifest), AlreadyExists, "manifest"),
     "dataset withdrawn twice":
         Wrong("describe", again(unit("withdrawal_body", "act")), InvalidTransition, "withdrawn"),
+    "dataset described without end":
+        Wrong("enrol", dataset(description={"title": "x" * (256 << 10)}), InvalidInput, "description is larger"),
     # a job
     "source unit twice":
         Wrong("describe", job(source_units=lambda c: (c.units[0].fingerprint,) * 3), InvalidInput, "overlap"),
@@ -288,6 +290,13 @@ WRONG: dict[str, Wrong] = {
     "offer too late": Wrong("challenge", at_time(31 * DAY, offer()), PolicyRefused, "job has expired"),
     "offer while it runs":
         Wrong("release_keys", lambda c: _challenge_anew(c) and offer()(c), InvalidTransition, "running"),
+    "offer with evidence that nobody verifies":
+        Wrong("challenge", offer(evidence=lambda c: c.evidence().model_copy(update={"kind": "snp"})), PolicyRefused, "cannot be verified"),
+    "offer from another custody than the data's":
+        Wrong("challenge", offer(evidence=lambda c: c.evidence().model_copy(update={"custody": "operator-hosted"})),
+              PolicyRefused, "custody"),
+    "offer from no sandbox": Wrong("challenge", offer(evidence=lambda c: c.evidence().model_copy(update={"sandbox_tier": "none"})),
+              PolicyRefused, "sandbox is weaker"),
     # key releases
     "key for no run": Wrong("offer_all", key_release(offer=digest("none")), Stale, "not on"),
     "key for another unit's run":
@@ -344,6 +353,7 @@ WRONG: dict[str, Wrong] = {
         Wrong("hand_in", decision(evidence=lambda c: c.output.body.evidence[1].commitment), InvalidInput, "other evidence"),
     "decision twice": Wrong("hand_in", again(decision()), AlreadyExists, "decided already"),
     "approval then rejection": Wrong("hand_in", lambda c: c.put(decision()(c)) and rejection()(c), AlreadyExists, "decided already"),
+    "decision that has expired": Wrong("hand_in", decision(expires=lambda c: c.now), InvalidInput, "past"),
     "decision too late": Wrong("hand_in", at_time(31 * DAY, decision()), PolicyRefused, "job has expired"),
     "approval for another buyer":
         Wrong("hand_in", decision(buyer_key=lambda c: c.other_buyer.public("receive")), PolicyRefused, "another key"),
@@ -582,3 +592,108 @@ def test_a_log_belongs_to_its_own_unit_alone(at):
     log = next(a for a in cast.output.body.artifacts if a.role == "log")
     assert [u.source_unit for u in log.units] == [cast.units[0].fingerprint]
     assert cast.output.body.sandbox_tier == TIER
+
+
+# -- demands of a grant hold for every enclave of the run
+
+
+@pytest.mark.parametrize(("tier", "demanded", "stands"), [
+    (TIER, TIER, True), ("namespaces+seccomp", TIER, False), ("namespaces+seccomp", "namespaces+seccomp", True),
+    (TIER, "namespaces+seccomp", True), ("namespaces+seccomp", "any", True), (TIER, "perfect", False),
+])  # fmt: skip
+def test_what_one_unit_demands_every_enclave_must_give(at, tier, demanded, stands):
+    """The third unit demands; it is the first one's enclave that offers."""
+    cast = at("countersign")
+    for author in cast.units:
+        changes = {"sandbox_tier": demanded} if author is cast.units[2] else {}
+        cast.put(cast.sign(author, "grant", cast.grant_body(author, **changes)))
+    cast.challenge()
+    statement = offer(evidence=cast.evidence().model_copy(update={"sandbox_tier": tier}))(cast)
+    if stands:
+        cast.put(statement)
+    else:
+        with pytest.raises(PolicyRefused, match="weaker"):
+            cast.put(statement)
+
+
+def test_software_evidence_meets_no_demand_for_hardware(at):
+    cast = at("countersign")
+    for author in cast.units:
+        changes = {"evidence_kind": "snp"} if author is cast.units[2] else {}
+        cast.put(cast.sign(author, "grant", cast.grant_body(author, **changes)))
+    cast.challenge()
+    with pytest.raises(PolicyRefused, match="weaker"):
+        cast.put(offer()(cast))
+
+
+# -- an approval ends
+
+
+def approve(cast: Cast, number: int, reviewer: int, days: int = 1) -> str:
+    author = cast.units[number]
+    body = cast.decision_body(author, reviewer, expires=cast.now + days * DAY)
+    cast.put(cast.sign(author, f"review-{reviewer}", body))
+    return cast.job.state
+
+
+def test_an_approval_that_has_expired_counts_no_more(at):
+    """Control: within its days the same approval is the one that was missing."""
+    cast = at("hand_in")
+    for number in range(3):
+        for reviewer in (1, 2):
+            if (number, reviewer) != (2, 2):
+                assert approve(cast, number, reviewer) == "in-review"
+    late = cast.fork()
+    assert approve(cast, 2, 2) == "approved"
+    late.now += 2 * DAY
+    assert approve(late, 2, 2) == "in-review"
+    # Whoever approved may do so again, and then it stands.
+    for number, reviewer in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        assert approve(late, number, reviewer) == "in-review"
+    assert approve(late, 2, 1) == "approved"
+
+
+def test_a_decision_that_stands_is_not_made_twice(at):
+    cast = at("hand_in")
+    approve(cast, 0, 1, days=3)
+    cast.now += 2 * DAY
+    with pytest.raises(AlreadyExists):
+        approve(cast, 0, 1)
+    cast.now += 2 * DAY
+    assert approve(cast, 0, 1) == "in-review"
+
+
+def test_a_rejection_does_not_expire(at):
+    cast = at("hand_in")
+    cast.put(rejection()(cast))
+    cast.now += 3 * DAY
+    for number, reviewer in ((0, 1), (0, 2), (1, 1)):
+        with pytest.raises(InvalidTransition):
+            approve(cast, number, reviewer)
+    assert cast.job.state == "rejected"
+
+
+def test_what_was_approved_and_has_expired_is_not_released(at):
+    cast = at("approve_all")
+    release = cast.sign(cast.operator, "act", cast.release_body())
+    cast.fork().put(release)
+    cast.now += 2 * DAY
+    with pytest.raises(PolicyRefused):
+        cast.put(cast.sign(cast.operator, "act", release.body))
+    # It waits for approvals again, instead of for nobody.
+    assert approve(cast, 0, 1) == "in-review"
+    for number in range(3):
+        for reviewer in (1, 2):
+            if (number, reviewer) != (0, 1):
+                state = approve(cast, number, reviewer)
+    assert state == "approved"
+    assert cast.release().job.state == "released"
+
+
+def test_a_release_does_not_expire(at):
+    """What the buyer may fetch today it may fetch in a month: the shares were handed on."""
+    cast = at("release")
+    cast.now += 29 * DAY
+    assert cast.job.released == ("model.safetensors", "metrics.json")
+    cast.receive()
+    assert cast.job.receipt
