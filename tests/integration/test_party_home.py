@@ -11,10 +11,12 @@ from support.enclaves import make_enclave, publish, write_job
 from trustspace.client import datasets, jobs
 from trustspace.client.enclaves import adopt, own_enclave
 from trustspace.client.home import PartyHome
+from trustspace.domain.bodies import DatasetWithdrawn
 from trustspace.errors import (
     AlreadyExists,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     PolicyRefused,
     Unauthenticated,
     Unavailable,
@@ -231,3 +233,22 @@ def test_files_of_a_home_survive_a_kill_in_the_middle_of_a_write(world, three):
     hospital.pin("Auditor", "ab" * 32)
     assert json.loads((hospital.path / "trust.json").read_bytes())["parties"]
     assert os.path.exists(hospital.path / "party.json")
+
+
+def test_a_key_that_is_given_up_signs_no_more(world, three):
+    hospital = three[0]
+    key = next(k for k in hospital.party.keys if k.use == "act")
+    name = hospital.key_name("act")
+    body = DatasetWithdrawn(dataset="ab" * 32)
+    # Before, it is believed: what is refused is the dataset, which does not exist.
+    with pytest.raises(PermissionDenied):
+        hospital.submit(body, "act")
+    before = hospital.party.sequence
+    changed = hospital.publish(without=[key])
+    assert key not in changed.keys
+    assert changed.sequence == before + 1 == hospital.party.sequence
+    with pytest.raises(VerificationFailed, match="vouches"):
+        hospital.session.submit(
+            body, public=hospital.keys.public(name), sign=lambda message: hospital.keys.sign(name, message)
+        )
+    assert key in hospital.publish([key]).keys

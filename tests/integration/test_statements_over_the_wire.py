@@ -11,7 +11,14 @@ from support.world import World, trio
 from trustspace.client import jobs
 from trustspace.domain.bodies import Refusal
 from trustspace.domain.statements import LogReference, make, parse
-from trustspace.errors import InvalidInput, NotFound, PermissionDenied, TrustspaceError, VerificationFailed
+from trustspace.errors import (
+    InvalidInput,
+    LogCorrupted,
+    NotFound,
+    PermissionDenied,
+    TrustspaceError,
+    VerificationFailed,
+)
 from trustspace.ledger.merkle import EMPTY_ROOT
 from trustspace.transport.links import Subject
 from trustspace.transport.tls import Caller
@@ -277,7 +284,7 @@ def test_a_subject_that_is_none(story, kind, key):
 
 def test_a_checkpoint_that_never_was_is_not_continued(story):
     link = story.world.link(story.auditor)
-    with pytest.raises(InvalidInput, match="no checkpoint"):
+    with pytest.raises(LogCorrupted, match="old backup"):
         link.checkpoint(size(story.world) + 1)
     note, proof = link.checkpoint(size(story.world))
     assert proof == ()

@@ -1,6 +1,6 @@
 """Promise 3: no one sees one hospital's contribution.
 
-Joint runs, protected updates and their sums are a later issue's; until then a run is over one source unit's data.
+Joint runs, protected updates and their sums come with a later version; until then a run is over one source unit's data.
 What stands already, and is tested here, is the frame that they will rest on: the set of source units is fixed by
 the job and never shrinks, an output that leaves one of them without its share is refused, none opens with fewer
 than all of them, and nothing runs before as many take part as the job says.

@@ -124,10 +124,11 @@ class PartyHome:
                 return name
         raise NotFound("This party has no key for {use}.", use=f"{use} ({holder})" if holder else use)
 
-    def publish(self, keys: Iterable[PartyKey]) -> Party:
-        """Replace the party's working keys, signed by its root, and make it known.
+    def publish(self, keys: Iterable[PartyKey] = (), *, without: Iterable[PartyKey] = ()) -> Party:
+        """Vouch for more working keys, or no longer for some, signed by the root, and make it known.
 
-        A description that stands already, after a break in between, is taken up first.
+        What was signed while a key counted stays; nothing new is believed of a key left out. A description
+        that stands already, after a break in between, is taken up first.
         """
         standing = self.session.party_body(self.fingerprint)
         if standing.sequence > self.party.sequence:
@@ -135,12 +136,15 @@ class PartyHome:
         changed = self.party.model_copy(
             update={
                 "sequence": self.party.sequence + 1,
-                "keys": tuple(dict.fromkeys((*self.party.keys, *keys))),
+                "keys": self._with(keys, set(without)),
             }
         )
         self.submit_as_root(changed)
         self._write_party(changed)
         return changed
+
+    def _with(self, keys: Iterable[PartyKey], without: set[PartyKey]) -> tuple[PartyKey, ...]:
+        return tuple(key for key in dict.fromkeys((*self.party.keys, *keys)) if key not in without)
 
     def _write_party(self, party: Party) -> None:
         content = json.dumps(dump(party), ensure_ascii=False, indent=2)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from trustspace.domain.records import BlobRecord, Record
 from trustspace.domain.replay import MemoryView
-from trustspace.domain.rules import apply, job_of
+from trustspace.domain.rules import apply
+from trustspace.domain.rules_common import job_of
 from trustspace.domain.statements import Statement, parse
 from trustspace.errors import InvalidInput, LogCorrupted, TrustspaceError, Unavailable, VerificationFailed
 from trustspace.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
@@ -139,7 +140,10 @@ class Ledger:
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Proof that the log of the new size continues that of the old."""
         if not 0 <= old <= new:
-            raise InvalidInput("The ledger has no checkpoint of size {size}.", size=old)
+            raise LogCorrupted(
+                "The caller has verified a ledger of {size} statements, and the space has fewer.",
+                fix="Was the space restored from an old backup?", size=old,
+            )  # fmt: skip
         with self._grown:
             return tuple(self._tree.consistency_proof(old, new)) if old else ()
 

@@ -28,7 +28,7 @@ from trustspace.domain.permissions import (
 )
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord
-from trustspace.domain.rules import job_of
+from trustspace.domain.rules_common import job_of
 from trustspace.domain.statements import LogReference, Statement, dump, make, parse
 from trustspace.errors import (
     InvalidInput,

@@ -1,0 +1,162 @@
+"""What leads up to a run: parties, datasets, jobs, countersignatures, grants and refusals."""
+
+from __future__ import annotations
+
+from trustspace.crypto.canonical import canonical_json
+from trustspace.domain import states
+from trustspace.domain.bodies import Countersignature, Dataset, DatasetWithdrawn, Grant, Job, Refusal
+from trustspace.domain.permissions import names_everyone_once, roles_of, verify_party
+from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, PartyRecord, View
+from trustspace.domain.rules_common import Changes, advanced, blob_reference, body_of, job_for, not_expired
+from trustspace.domain.statements import Statement
+from trustspace.errors import AlreadyExists, InvalidInput, PermissionDenied, PolicyRefused, Stale
+
+MAX_JOB_SECONDS = 366 * 86400
+MAX_DESCRIPTION_BYTES = 256 << 10
+
+
+def party(view: View, statement: Statement) -> Changes:
+    body = verify_party(statement)
+    old = view.get(PartyRecord, statement.by)
+    if old is not None:
+        if body.sequence <= old.body.sequence:
+            raise Stale("A newer description of this party stands already.", fix="Raise its sequence number.")
+        if body.roles != old.body.roles:
+            raise PolicyRefused("A party's roles were agreed at its invitation and stay.")
+    return (PartyRecord(fingerprint=statement.by, statement=statement.digest, body=body),)
+
+
+def dataset(view: View, statement: Statement, now: int, key: str) -> Changes:
+    body = body_of(statement, Dataset)
+    if len(canonical_json(body.description)) > MAX_DESCRIPTION_BYTES:
+        raise InvalidInput(
+            "The dataset's description is larger than {limit} bytes.",
+            fix="Describe fewer columns, or shorter.", limit=MAX_DESCRIPTION_BYTES,
+        )  # fmt: skip
+    author = view.get(PartyRecord, statement.by)
+    assert author is not None
+    if body.enclave not in {k.public for k in author.body.keys if k.use == "enclave"}:
+        raise PolicyRefused("The dataset names an enclave that its source unit's root does not vouch for.")
+    for other in view.all(DatasetRecord):
+        if other.source_unit == statement.by and other.body.dataset == body.dataset:
+            if other.body.version >= body.version:
+                raise AlreadyExists(
+                    "Version {version} of dataset {dataset} exists.",
+                    fix="Use the next version number.", version=other.body.version, dataset=body.dataset,
+                )  # fmt: skip
+        elif other.body.manifest == body.manifest:
+            raise AlreadyExists("Another dataset has this manifest.")
+    record = DatasetRecord(
+        statement=statement.digest, source_unit=statement.by, issued=statement.issued, body=body,
+        state=states.advance(states.DATASET, "uploading", "dataset", "dataset"),
+    )  # fmt: skip
+    return (record, blob_reference(view, body.mock, "mock", statement))
+
+
+def dataset_withdrawn(view: View, statement: Statement, now: int, key: str) -> Changes:
+    record = view.get(DatasetRecord, body_of(statement, DatasetWithdrawn).dataset)
+    if record is None or record.source_unit != statement.by:
+        raise PermissionDenied("This dataset is not of {party}.", party=statement.by[:12])
+    state = states.advance(states.DATASET, record.state, "dataset-withdrawn", "dataset")
+    return (record.model_copy(update={"state": state}),)
+
+
+def job(view: View, statement: Statement, now: int, key: str) -> Changes:
+    body = body_of(statement, Job)
+    if body.developer != statement.by:
+        raise PermissionDenied("A job is submitted by the developer that it names.")
+    if not names_everyone_once(body):
+        raise InvalidInput("The job's parties overlap: a source unit twice, or its developer among them.")
+    if not now < body.expires <= now + MAX_JOB_SECONDS:
+        raise InvalidInput("The job's field {field} must lie in the coming year.", field="expires_days")
+    if "buyer" not in roles_of(view, body.buyer):
+        raise InvalidInput("The job's field {field} names no buyer of this space.", field="parties.buyer")
+    buyer = view.get(PartyRecord, body.buyer)
+    assert buyer is not None
+    if body.buyer_key not in {k.public for k in buyer.body.keys if k.use == "receive"}:
+        raise InvalidInput("The job's buyer key is not a receiving key of that buyer.")
+    if body.minimum_participants > len(body.source_units):
+        raise InvalidInput(
+            "The job's field {field} exceeds its source units.", field="terms.minimum_participants"
+        )
+    for use in body.datasets:
+        dataset = view.get(DatasetRecord, use.dataset)
+        if dataset is None or dataset.source_unit != use.source_unit:
+            raise InvalidInput(
+                "The job's field {field} names no dataset of that source unit.", field="datasets"
+            )
+        if dataset.state != "sealed":
+            raise InvalidInput("A dataset that the job's field {field} names is withdrawn.", field="datasets")
+    if {use.source_unit for use in body.datasets} != set(body.source_units):
+        raise InvalidInput("The job's source units are not those of its datasets.")
+    if len({use.dataset for use in body.datasets}) != len(body.datasets):
+        raise InvalidInput("The job's field {field} names a dataset twice.", field="datasets")
+    record = JobRecord(
+        statement=statement.digest, state="submitted", issued=statement.issued, body=body,
+        statements=(statement.digest,),
+    )  # fmt: skip
+    return (record, blob_reference(view, body.code, "code", statement)) if body.code else (record,)
+
+
+def countersignature(view: View, statement: Statement, now: int, key: str) -> Changes:
+    body = body_of(statement, Countersignature)
+    job = view.get(JobRecord, body.job)
+    if job is None or job.body.buyer != statement.by:
+        raise PermissionDenied("This job does not name {party} in that role.", party=statement.by[:12])
+    not_expired(job, now)
+    if body.buyer_key != job.body.buyer_key:
+        raise InvalidInput("The countersignature names another buyer key than the job.")
+    if job.countersigned:
+        raise AlreadyExists("The job is countersigned already.")
+    job = advanced(job, "job-countersignature", statement, countersigned=statement.digest)
+    return (_if_all_granted(job),)
+
+
+def _if_all_granted(job: JobRecord) -> JobRecord:
+    if job.countersigned and set(job.grants) == set(job.body.source_units):
+        return advanced(job, "*all-granted", None)
+    return job
+
+
+def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
+    body = body_of(statement, Grant)
+    job = job_for(view, statement, body.job)
+    not_expired(job, now)
+    if statement.by in job.grants:
+        raise AlreadyExists("This source unit has granted the job already.")
+    own = {use.dataset for use in job.body.datasets if use.source_unit == statement.by}
+    if set(body.datasets) != own:
+        raise InvalidInput("A grant names exactly the datasets that the job asks of its source unit.")
+    author = view.get(PartyRecord, statement.by)
+    assert author is not None
+    vouched = {(k.use, k.public) for k in author.body.keys}
+    if ("enclave", body.enclave) not in vouched:
+        raise PolicyRefused("The grant names an enclave that its source unit's root does not vouch for.")
+    for dataset in (view.get(DatasetRecord, digest) for digest in body.datasets):
+        if dataset is None or dataset.state != "sealed":
+            raise PolicyRefused("A dataset of this job is withdrawn.")
+        if dataset.body.enclave != body.enclave:
+            raise PolicyRefused("The grant names another enclave than the one that holds the dataset.")
+        if dataset.body.policy.custom_code == "refuse" and job.body.code:
+            raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
+    for reviewer in body.reviewers:
+        if not {("review", reviewer.review), ("review-open", reviewer.review_open)} <= vouched:
+            raise PolicyRefused(
+                "The grant names a reviewer key that its source unit's root does not vouch for."
+            )
+    if len({r.review for r in body.reviewers}) != len(body.reviewers):
+        raise InvalidInput("The grant names a reviewer twice.")
+    if body.reviewer_threshold > len(body.reviewers):
+        raise InvalidInput("The grant's reviewer threshold exceeds its reviewers.")
+    if body.expires <= now:
+        raise InvalidInput("The grant's field {field} lies in the past.", field="expires")
+    job = advanced(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})
+    return (
+        _if_all_granted(job),
+        GrantRecord(statement=statement.digest, source_unit=statement.by, body=body),
+    )
+
+
+def refusal(view: View, statement: Statement, now: int, key: str) -> Changes:
+    job = job_for(view, statement, body_of(statement, Refusal).job)
+    return (advanced(job, "refusal", statement, refused_by=statement.by),)
