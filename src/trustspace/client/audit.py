@@ -7,7 +7,6 @@ import json
 import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from trustspace.client.home import PartyHome
 from trustspace.domain.replay import MemoryView
@@ -171,19 +170,3 @@ class Witness:
             except TrustspaceError:
                 stop.wait(5.0)
             stop.wait(pause_seconds)
-
-
-def read_certificate_inputs(certificate: Path, trust: Path) -> tuple[bytes, bytes]:
-    """Both files of an offline verification.
-
-    Raises:
-        InvalidInput: naming the one that cannot be read.
-
-    """
-    contents = []
-    for path in (certificate, trust):
-        try:
-            contents.append(path.read_bytes())
-        except OSError:
-            raise InvalidInput("The file {path} cannot be read.", path=str(path)) from None
-    return contents[0], contents[1]

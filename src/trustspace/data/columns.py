@@ -17,7 +17,6 @@ from trustspace.errors import InvalidInput
 
 MAX_COLUMNS = 4096
 MAX_NAME_CHARACTERS = 128
-PLAIN_TYPES = (pa.int64(), pa.float64(), pa.string(), pa.date32(), pa.timestamp("ms"), pa.binary())
 
 
 def plain_names(names: list[str], *, file: str) -> list[str]:

@@ -198,8 +198,9 @@ def _open_table(
     try:
         with file:
             opener = Opener(key, take_header(file.read), context)
-            for plain in iter_opened(opener, file.read):
-                os.write(opened, plain)
+            with os.fdopen(os.dup(opened), "wb") as plaintext:
+                for piece in iter_opened(opener, file.read):
+                    plaintext.write(piece)
             opener.finish()
         return read_parquet(opened, columns)
     except VerificationFailed:
