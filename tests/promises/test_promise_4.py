@@ -207,11 +207,16 @@ def test_a_model_that_is_no_model_ends_the_run():
 # -- red, amber, green
 
 
-def test_measured_on_enough_patients_it_is_not_red(model):
-    report = model.case().report
-    assert report.check("withheld_metrics").status in ("passed", "warned")
-    assert report.check("withheld_metrics").facts["withheld_patients"] == 24
-    assert report.verdict in ("green", "amber")
+def test_measured_on_enough_patients_it_is_not_red():
+    """The split follows from a random data key: on 400 withheld patients chance alone does not make it red."""
+    story = trained(table=patients(2000))
+    try:
+        report = story.case().report
+        assert report.check("withheld_metrics").status in ("passed", "warned")
+        assert report.check("withheld_metrics").facts["withheld_patients"] == 400
+        assert report.verdict in ("green", "amber")
+    finally:
+        story.close()
 
 
 def test_what_was_not_measurable_blocks():
