@@ -18,6 +18,7 @@ import numpy as np
 
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.domain.binding import run_name
 from trustspace.domain.bodies import (
     Body,
     Challenge,
@@ -162,7 +163,7 @@ class Cast:
         log = self.log()
         use = DatasetUse(
             dataset=self._dataset, source_unit=self.unit.fingerprint,
-            columns=tuple(self._parameters.columns_of("cytology")),
+            columns=tuple(self._parameters.columns_of(0)),
         )  # fmt: skip
         body = Job(
             title="Malignancy", kind="train", purpose="A benchmark.", source_units=(self.unit.fingerprint,),
@@ -274,7 +275,7 @@ class Cast:
     def _output(self, job: str, grant: Statement, offer: Statement) -> Output:
         unit = self.unit.fingerprint
         assert isinstance(grant.body, Grant)
-        run, secret = Run(job, offer.digest, {unit: grant.body}), os.urandom(32)
+        run, secret = Run(job, run_name(job, [offer.digest]), {unit: grant.body}), os.urandom(32)
         packed = [
             pack_artifact(secret, run, Content(raw.name, raw.media_type, role, raw.data, (unit,)))
             for raw, role in zip(self._artifacts, ("model", "metrics"), strict=True)
@@ -292,6 +293,6 @@ class Cast:
             self._keep(blob.data)
         self._keep(report.data)
         return Output(
-            job=job, offer=offer.digest, grants=(grant.digest,), artifacts=tuple(a for a, _ in (*packed, log)),
-            evidence=(evidence,), sandbox_tier=TIER,
+            job=job, offer=offer.digest, run=run.run, members=(), grants=(grant.digest,),
+            artifacts=tuple(a for a, _ in (*packed, log)), evidence=(evidence,), sandbox_tier=TIER,
         )  # fmt: skip

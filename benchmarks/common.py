@@ -63,6 +63,14 @@ class Ratio:
         return cls(name, over, _round(statistics.median(turns)), _round(min(turns)), _round(max(turns)))
 
 
+@dataclass(frozen=True)
+class Table:
+    """Figures side by side, ready to be shown."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 @dataclass
 class Result:
     """One benchmark's figures, the settings they were taken with, and what a reader must know."""
@@ -71,6 +79,7 @@ class Result:
     settings: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic, repr=False)
@@ -87,6 +96,7 @@ class Result:
             "settings": self.settings,
             "rows": [asdict(row) for row in self.rows],
             "ratios": [asdict(ratio) for ratio in self.ratios],
+            "tables": [asdict(table) for table in self.tables],
             "facts": self.facts,
             "notes": self.notes,
         }
@@ -213,6 +223,8 @@ def render(content: Mapping[str, Any]) -> str:
         "Settings: " + ", ".join(f"{name} {value}" for name, value in content["settings"].items()) + ".",
         "",
     ]  # fmt: skip
+    for table in content.get("tables", ()):
+        lines += [*_table(tuple(table["head"]), [tuple(row) for row in table["rows"]]), ""]
     rows = [
         (r["name"], _text(r["median"]), f"{_text(r['low'])} to {_text(r['high'])}", r["unit"])
         for r in content["rows"]

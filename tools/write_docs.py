@@ -24,11 +24,11 @@ from trustspace.jobs.spec import job_schema
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("docs/architecture.md", "docs/job-file.md", "docs/operations.md")
 FLOORS = {
-    5: ("cli", "demo"),
+    5: ("cli", "demo", "rehearsal"),
     4: ("space", "enclave", "client"),
     3: ("sandbox", "transport", "storage"),
     2: ("jobs", "data", "evidence"),
-    1: ("crypto", "ledger", "domain"),
+    1: ("crypto", "ledger", "domain", "aggregation"),
 }
 _DRAWN = re.compile(r"(?P<open><!-- drawn: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- /drawn -->)", re.DOTALL)
 

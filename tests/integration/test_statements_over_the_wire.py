@@ -194,6 +194,8 @@ def test_a_long_poll_ends_without_anything(world, three):
 def test_many_who_wait_do_not_keep_the_others_out(world, three):
     """Waiting is bounded: the thirty-third is answered at once, and everything else goes on."""
     hospital, position = three[0], size(world)
+    # As many as there are otherwise would be as many connections of this one process.
+    world.space._waiting = threading.BoundedSemaphore(32)
     done = threading.Event()
     threads = [
         threading.Thread(

@@ -114,10 +114,10 @@ def test_two_units_of_three_release_nothing(fresh):
 def test_only_what_every_unit_approves_goes(fresh):
     consortium = fresh().until_review()
     for unit, reviewer in itertools.product((0, 1, 2), (0, 1)):
-        state = approve(consortium, unit, reviewer, () if unit else ("summary.json",))
+        state = approve(consortium, unit, reviewer, () if unit else ("metrics.json",))
     assert state == "released"
     delivered, _ = releases.fetch(consortium.buyer, consortium.job)
-    assert [d.name for d in delivered] == ["summary.json"]
+    assert [d.name for d in delivered] == ["metrics.json"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,8 @@ def test_an_output_that_passes_somebody_over_is_refused(fresh, change, words):
     with pytest.raises(PolicyRefused, match=words):
         consortium.units[0].act(forged)
     consortium.units[0].act(honest)
+    assert consortium.world.state(consortium.job) == "running", "the others have yet to sign the same"
+    consortium.hand_in(1, 2)
     assert consortium.world.state(consortium.job) == "in-review"
 
 

@@ -17,7 +17,8 @@ from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.bodies import Evidence, RunNonce, RunOffer
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import make, parse
-from trustspace.enclave.run import Order, RunError, _open_key
+from trustspace.enclave.failure import RunError
+from trustspace.enclave.opening import Order, _open_key
 from trustspace.errors import (
     InvalidInput,
     NotFound,

@@ -78,7 +78,7 @@ def test_a_buyer_with_the_ciphertext_and_every_statement_opens_nothing(story):
     for unit in one.units:
         for share in unit.shares:
             info = share_binding(
-                job=story.job, offer=output_of(story).body.offer, artifact="summary.json",
+                job=story.job, run=output_of(story).body.run, artifact="summary.json",
                 source_unit=unit.source_unit, reviewer=share.reviewer,
             )  # fmt: skip
             with pytest.raises(VerificationFailed):
@@ -86,7 +86,7 @@ def test_a_buyer_with_the_ciphertext_and_every_statement_opens_nothing(story):
             # The reviewer's key does open it: the control.
             name = story.hospital.key_name("review-open", "Dr Li")
             assert story.hospital.keys.open(name, bytes.fromhex(share.sealed), info)
-    context = artifact_context(story.job, output_of(story).body.offer, "summary.json")
+    context = artifact_context(story.job, output_of(story).body.run, "summary.json")
     with pytest.raises(VerificationFailed):
         open_bytes(b"\0" * 32, context, sealed)
 
@@ -129,12 +129,12 @@ def test_approving_one_artifact_opens_one(story):
     # Not even with its ciphertext at hand: the key that was handed on is another.
     sealed = (story.world.home / "blobs" / summary.blob).read_bytes()
     key = key_handed_on(story, "groups.json")
-    context = artifact_context(story.job, output_of(story).body.offer, "summary.json")
+    context = artifact_context(story.job, output_of(story).body.run, "summary.json")
     with pytest.raises(VerificationFailed):
         open_bytes(key, context, sealed)
     groups = artifact(story, "groups.json")
     assert open_bytes(
-        key, artifact_context(story.job, output_of(story).body.offer, "groups.json"),
+        key, artifact_context(story.job, output_of(story).body.run, "groups.json"),
         (story.world.home / "blobs" / groups.blob).read_bytes(),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from support.story import Story
 from trustspace.client import review
 from trustspace.crypto.canonical import canonical_json
 from trustspace.domain.records import OutputRecord
-from trustspace.enclave import packing, run
+from trustspace.enclave import output, packing
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.evidence.report import Report
 from trustspace.jobs.container import RawArtifact
@@ -109,7 +109,7 @@ def forged_evidence(story, monkeypatch, change):
         value = change(Report.from_bytes(report).to_json())
         return real(secret, run_, unit, canonical_json(value))
 
-    monkeypatch.setattr(run, "pack_evidence", pack)
+    monkeypatch.setattr(output, "pack_evidence", pack)
     return story.until_review()
 
 

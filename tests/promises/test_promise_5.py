@@ -204,7 +204,7 @@ def test_a_right_guess_of_a_small_result_is_not_confirmed(told):
         for salt in (
             bytes(32),
             bytes.fromhex(told.job),
-            bytes.fromhex(output.offer),
+            bytes.fromhex(output.run),
             bytes.fromhex(artifact.blob),
         ):
             assert commit(guess, salt) not in published

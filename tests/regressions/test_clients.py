@@ -14,7 +14,7 @@ from trustspace.client import datasets, jobs, review
 from trustspace.client.broker import Broker
 from trustspace.client.home import PartyHome
 from trustspace.domain.bodies import DatasetUse
-from trustspace.enclave import run as enclave_run
+from trustspace.enclave import output as enclave_output
 from trustspace.errors import BudgetExhausted, PolicyRefused, Unavailable, VerificationFailed
 from trustspace.evidence.report import build_report, verdict_of
 from trustspace.jobs.spec import Parameters
@@ -334,7 +334,7 @@ def test_a_report_with_checks_left_out_or_excused_is_refused(stage: Stage, monke
         checks = tamper(report)
         return report.model_copy(update={"checks": checks, "verdict": verdict_of([c.status for c in checks])})
 
-    monkeypatch.setattr(enclave_run, "build_report", tampered)
+    monkeypatch.setattr(enclave_output, "build_report", tampered)
     job = stage.reviewed()
     with pytest.raises(VerificationFailed, match="evidence"):
         stage.case(job)

@@ -16,6 +16,7 @@ from trustspace.crypto.wrap import seal_to
 from trustspace.domain import certificate as certificates
 from trustspace.domain.binding import handover_binding
 from trustspace.domain.bodies import (
+    SMALL_SUMS,
     Body,
     BuyerShare,
     Challenge,
@@ -27,6 +28,7 @@ from trustspace.domain.bodies import (
     Evidence,
     Grant,
     Job,
+    JobCancellation,
     KeyRelease,
     Output,
     Party,
@@ -108,11 +110,16 @@ class Actor:
 class Cast:
     """Three source units of three reviewers each, two of whom must agree, unless told otherwise.
 
-    ``statements`` are those that stand, oldest first. ``fork`` gives an independent continuation.
+    The job is a joint training that demands all of them. ``statements`` are those that stand, oldest first.
+    ``fork`` gives an independent continuation.
     """
 
-    def __init__(self, units: int = 3, reviewers: int = 3, threshold: int = 2, *, runs: int = 2) -> None:
+    def __init__(
+        self, units: int = 3, reviewers: int = 3, threshold: int = 2, *, runs: int = 2, kind: str = "train",
+        minimum: int = 0,
+    ) -> None:  # fmt: skip
         self.threshold, self.runs, self.now = threshold, runs, NOW
+        self.kind, self.minimum = kind, minimum
         self.units = [
             Actor(f"Hospital {chr(65 + n)}", "source-unit", reviewers=reviewers) for n in range(units)
         ]
@@ -240,10 +247,10 @@ class Cast:
             for u in self.units
         )
         values = {
-            "title": "Malignancy", "kind": "compute", "purpose": "A second opinion.",
+            "title": "Malignancy", "kind": self.kind, "purpose": "A second opinion.",
             "source_units": tuple(u.fingerprint for u in self.units), "developer": self.developer.fingerprint,
             "buyer": self.buyer.fingerprint, "buyer_key": self.buyer.public("receive"), "datasets": uses,
-            "code": digest("code"), "parameters": {"epochs": 3}, "minimum_participants": len(self.units),
+            "code": digest("code"), "parameters": {"epochs": 3}, "minimum_participants": self.minimum or len(self.units),
             "release_quorum": "all", "evidence_kind": "software", "expires": self.now + 30 * DAY,
         }  # fmt: skip
         return Job(**{**values, **changes})
@@ -257,6 +264,7 @@ class Cast:
             "job": self.job.statement, "datasets": (self.dataset(unit).statement,), "enclave": unit.public("enclave"),
             "reviewers": unit.reviewers(), "reviewer_threshold": self.threshold, "evidence_kind": "software",
             "sandbox_tier": "any", "runs": self.runs, "expires": self.now + 20 * DAY,
+            "small_sums": SMALL_SUMS if self.job.body.minimum_participants < 3 else "",
         }  # fmt: skip
         return Grant(**{**values, **changes})
 
@@ -305,31 +313,42 @@ class Cast:
         }
         return RunFailed(**{**values, **changes})
 
-    def run(self, unit: Actor) -> Run:
+    def run(self) -> Run:
         grants = {u.fingerprint: self.grant(u).body for u in self.units}
-        return Run(self.job.statement, self.job.offers[unit.fingerprint], grants)
+        return Run(self.job.statement, self.job.run or digest("no run"), grants)
 
-    def output_body(self, unit: Actor, **changes: Any) -> Output:
-        run, everybody = self.run(unit), tuple(u.fingerprint for u in self.units)
+    def log_of(self, unit: Actor) -> str:
+        """The name of a unit's log: ``run.log`` for the first, ``run-2.log`` and so on for the others."""
+        number = self.units.index(unit) + 1
+        return "run.log" if number == 1 else f"run-{number}.log"
+
+    def output_body(self, unit: Actor, members: tuple[Actor, ...] | None = None, **changes: Any) -> Output:
+        """What a unit's enclave hands in: it seals for its own reviewers and, being the first, for the dropped."""
+        run, everybody = self.run(), tuple(u.fingerprint for u in self.units)
+        joined = sorted(u.fingerprint for u in (self.units if members is None else members))
+        if not self.job.body.is_joint:
+            joined = []
         contents = [
             Content("model.safetensors", "application/x-safetensors", "model", b"weights" * 100, everybody),
             Content("metrics.json", "application/json", "metrics", b"{}", everybody),
-            Content("run.log", "text/plain", "log", b"a patient's name", (unit.fingerprint,)),
+            Content(self.log_of(unit), "text/plain", "log", b"a patient's name", (unit.fingerprint,)),
         ]
+        dropped = set(everybody) - set(joined) if joined[:1] == [unit.fingerprint] else set()
+        sealed_for = {unit.fingerprint, *dropped}
         artifacts = []
         for content in contents:
-            artifact, blob = pack_artifact(b"s" * 32, run, content)
+            artifact, blob = pack_artifact(b"s" * 32, run, content, seal_for=sealed_for)
             artifacts.append(artifact)
             self.blobs[blob.digest] = blob.data
         evidence = []
-        for other in self.units:
+        for other in (u for u in self.units if u.fingerprint in sealed_for):
             sealed, blob = pack_evidence(b"s" * 32, run, other.fingerprint, b"{}")
             evidence.append(sealed)
             self.blobs[blob.digest] = blob.data
         values = {
-            "job": self.job.statement, "offer": self.job.offers[unit.fingerprint],
-            "grants": tuple(self.job.grants.values()), "artifacts": tuple(artifacts), "evidence": tuple(evidence),
-            "sandbox_tier": TIER,
+            "job": self.job.statement, "offer": self.job.offers[unit.fingerprint], "run": run.run,
+            "members": tuple(joined), "grants": tuple(self.job.grants.values()), "artifacts": tuple(artifacts),
+            "evidence": tuple(evidence), "sandbox_tier": TIER,
         }  # fmt: skip
         return Output(**{**values, **changes})
 
@@ -385,6 +404,9 @@ class Cast:
     def refusal_body(self) -> Refusal:
         return Refusal(job=self.job.statement)
 
+    def cancellation_body(self) -> JobCancellation:
+        return JobCancellation(job=self.job.statement)
+
     # -- the story, step by step
 
     def enrol(self) -> Cast:
@@ -427,7 +449,8 @@ class Cast:
         return self
 
     def hand_in(self) -> Cast:
-        self.put(self.sign(self.units[0], "enclave", self.output_body(self.units[0])))
+        for unit in self.units:
+            self.put(self.sign(unit, "enclave", self.output_body(unit)))
         return self
 
     def approve_all(self) -> Cast:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,74 +12,20 @@ from unittest import mock
 
 import pyarrow as pa
 
+from support.simulated import TIER, SimulatedLauncher
 from support.world import World
 from trustspace.client import datasets
 from trustspace.client.enclaves import adopt, enclave_link, move, own_enclave
 from trustspace.client.home import PartyHome
-from trustspace.data.handin import from_fd
 from trustspace.domain.statements import read
 from trustspace.enclave import home as enclave_home
 from trustspace.enclave.runner import Runner
 from trustspace.enclave.server import EnclaveServer
-from trustspace.jobs.container import RawArtifact, pack
-from trustspace.jobs.programs import PROGRAMS
-from trustspace.sandbox import memory
-from trustspace.sandbox.launcher import Result, Task
-from trustspace.sandbox.runtime import measure_package
 
-TIER = "namespaces+landlock+seccomp"
-TABLES = ("data", "members")
-
-
-class SimulatedLauncher:
-    """Runs the platform's programs in this process. It isolates nothing and says that it does: tests only.
-
-    ``seen`` keeps what every task was handed; ``tamper`` may change what comes out.
-    """
-
-    def __init__(self, tier: str = TIER) -> None:
-        self.tier = tier
-        self.details = {"user": "simulated"}
-        self.measurement = measure_package()
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-        self.tamper: Callable[[str, list[RawArtifact]], list[RawArtifact]] = lambda program, artifacts: (
-            artifacts
-        )
-        self.before: Callable[[str], None] = lambda program: None
-
-    def run(self, task: Task) -> Result:
-        started = time.monotonic()
-        inputs, seen = {}, {}
-        for name, descriptor in task.inputs.items():
-            memory.check_sealed(descriptor, name)
-            content = memory.read(descriptor, os.fstat(descriptor).st_size)
-            inputs[name] = memoryview(content)
-            seen[name] = from_fd(descriptor) if name in TABLES else content
-        self.seen.append((task.program, seen))
-        self.before(task.program)
-        artifacts: list[RawArtifact] = []
-        said = io.StringIO()
-        status: Any = "finished"
-        with contextlib.redirect_stdout(said):
-            try:
-                PROGRAMS[task.program](
-                    inputs, lambda n, m, data: artifacts.append(RawArtifact(n, m, bytes(data)))
-                )
-            except Exception as error:
-                said.write(f"{type(error).__name__}: {error}\n")
-                status = "failed"
-        output = None
-        if status == "finished":
-            output = memory.sealed("output", pack(self.tamper(task.program, artifacts)))
-        log = said.getvalue().encode()
-        passed = int((time.monotonic() - started) * 1000)
-        return Result(
-            status=status, reason="" if output else "exit-status", output=output, log=log, log_bytes=len(log),
-            wall_ms=passed, first_row_ms=1, peak_bytes=0,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        """Nothing runs outside this process."""
+__all__ = [
+    "CODE", "JOB", "TIER", "TRAIN", "SimulatedEnclave", "SimulatedLauncher", "door", "make_enclave", "patients",
+    "publish", "until", "write_job",
+]  # fmt: skip
 
 
 class SimulatedEnclave(EnclaveServer):

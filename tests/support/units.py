@@ -1,15 +1,18 @@
-"""Many source units over a real space, before there are joint runs: everybody is real but the enclaves.
+"""Many source units over a real space, without joint training: everybody is real but the enclaves.
 
-The enclaves' part is played by the test, with their keys: it seals no data, runs nothing, and packs an output
-for all units as the rules demand. Brokers, reviewers and the buyer are the product's own.
+The enclaves' part is played by the test, with their keys: they open no data, run nothing, and pack from one agreed
+secret what a joint training would leave. Clients, brokers, reviewers and the buyer are the product's own.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
-from support.enclaves import CODE, TIER
+import numpy as np
+
+from support.enclaves import TIER, write_job
 from support.world import World
 from trustspace.client import jobs
 from trustspace.client.broker import Broker
@@ -20,12 +23,11 @@ from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.bodies import (
     Challenge,
     Dataset,
-    DatasetUse,
     Evidence,
-    Job,
     Output,
     PartyKey,
     Policy,
+    RunFailed,
     RunOffer,
 )  # fmt: skip
 from trustspace.domain.records import ChallengeRecord, GrantRecord, OutputRecord
@@ -33,21 +35,60 @@ from trustspace.domain.statements import Statement
 from trustspace.enclave.packing import Content, Run, pack_artifact, pack_evidence
 from trustspace.evidence.facts import DigestPair, RunFacts
 from trustspace.evidence.report import build_report
-from trustspace.jobs.bundle import make_bundle
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.spec import Parameters
+from trustspace.jobs.tensors import write_tensors
 
-POLICY = Policy(not_applicable=("withheld_metrics:compute",))
+POLICY = Policy()
 SECRET_LOG = b"a traceback with a patient's name in it"
+HEAD = """
+[job]
+title = "Malignancy from size"
+purpose = "A study."
+kind = "{kind}"
+
+[parties]
+buyer = "City Clinic"
+
+[terms]
+minimum_participants = {minimum}
+"""
+TRAIN = """
+[train]
+model = "logistic_regression"
+target = "diagnosis"
+positive = "M"
+epochs = 3
+"""
+COMPUTE = """
+[code]
+path = "code"
+
+[compute]
+outputs = [{ name = "summary.json", media_type = "application/json", max_bytes = 4096 }]
+"""
+USE = """
+[[datasets]]
+id = "{dataset}"
+version = 1
+columns = ["size"]
+source_unit = "{unit}"
+"""
+MEDIA = {
+    "model.safetensors": ("application/x-safetensors", "model"),
+    "metrics.json": ("application/json", "metrics"),
+    "summary.json": ("application/json", "result"),
+}
 
 
 class PlayedUnit:
     """A hospital with its reviewers, a published dataset, and the keys of its enclave in the test's hands."""
 
+    dataset_name = "cytology"
+
     def __init__(self, world: World, name: str, people: tuple[str, ...]) -> None:
+        self.name, self.people = name, people
         self.home: PartyHome = world.party(name, "source-unit", reviewers=people)
-        self.people = people
-        self.dataset_name = f"cytology-{name.lower().replace(' ', '-')}"
         self.enclave = self.home.keys.create_signing_key("enclave-played").hex()
         self.home.publish((*self.home.party.keys, PartyKey(use="enclave", public=self.enclave, holder=name)))
         self.run_key = OneTimeKey.generate()
@@ -58,9 +99,10 @@ class PlayedUnit:
         self.home.keys.create_data_key(key_of(self.dataset_name, 1))
         mock = os.urandom(32)
         self.home.session.link.put_blob(mock, sha256_hex(mock), len(mock))
+        columns = [{"name": "size"}, {"name": "diagnosis"}]
         body = Dataset(
             dataset=self.dataset_name, version=1, manifest=sha256_hex(os.urandom(32)),
-            description={"title": self.dataset_name, "columns": [{"name": "size"}]}, mock=sha256_hex(mock),
+            description={"title": self.dataset_name, "columns": columns}, mock=sha256_hex(mock),
             policy=POLICY, custody="own", enclave=self.enclave,
         )  # fmt: skip
         self.dataset = self.home.submit(body, "act").digest
@@ -74,10 +116,17 @@ class PlayedUnit:
 
 
 class Consortium:
-    """So many hospitals, of so many reviewers each, and one job over all of their data."""
+    """So many hospitals, of so many reviewers each, and one job over all of their data.
 
-    def __init__(self, world: World, units: int = 3, reviewers: int = 3, threshold: int = 2) -> None:
-        self.world, self.threshold = world, threshold
+    ``minimum`` is the job's minimum of participants: all of them, unless told otherwise. A job of kind
+    "compute" leaves a result of each hospital's own.
+    """
+
+    def __init__(
+        self, world: World, units: int = 3, reviewers: int = 3, threshold: int = 2, minimum: int = 0,
+        kind: str = "train",
+    ) -> None:  # fmt: skip
+        self.world, self.threshold, self.minimum, self.kind = world, threshold, minimum or units, kind
         self.developer = world.party("Dev GmbH", "developer")
         self.buyer = world.party("City Clinic", "buyer")
         self.units = [
@@ -91,31 +140,20 @@ class Consortium:
         world.introduce()
         for unit in self.units:
             unit.describe()
-        self.contents = {"summary.json": b'{"mean":"1.5"}', "groups.json": b'{"M":41,"B":59}'}
+        # What the members' enclaves agree on before they pack.
+        self.secret = os.urandom(32)
+        model = write_tensors({"linear.weight": np.array([[0.5]], dtype=np.float32)})
+        self.contents = {"model.safetensors": model, "metrics.json": b'{"auc":"0.910000"}'}
+        if kind == "compute":
+            self.contents = {"summary.json": b'{"mean":"1.500000"}'}
         self.job = self._ask()
+        self.parameters = Parameters.from_json(self.record().body.parameters)
 
     def _ask(self) -> str:
-        outputs = [{"name": n, "media_type": "application/json", "max_bytes": 4096} for n in self.contents]
-        self.parameters = Parameters.model_validate({
-            "kind": "compute",
-            "datasets": [{"id": u.dataset_name, "version": 1, "columns": ["size"]} for u in self.units],
-            "compute": {"outputs": outputs},
-            "terms": {"withheld_percent": 0, "minimum_participants": len(self.units)},
-        })  # fmt: skip
-        code = make_bundle({"main.py": CODE})
-        self.developer.session.link.put_blob(code, sha256_hex(code), len(code))
-        key = next(k.public for k in self.buyer.party.keys if k.use == "receive")
-        body = Job(
-            title="Means", kind="compute", purpose="A study.",
-            source_units=tuple(u.home.fingerprint for u in self.units), developer=self.developer.fingerprint,
-            buyer=self.buyer.fingerprint, buyer_key=key,
-            datasets=tuple(
-                DatasetUse(dataset=u.dataset, source_unit=u.home.fingerprint, columns=("size",)) for u in self.units
-            ),
-            code=sha256_hex(code), parameters=self.parameters.to_json(), minimum_participants=len(self.units),
-            release_quorum="all", evidence_kind="software", expires=self.developer.session.now() + 86400,
-        )  # fmt: skip
-        digest = self.developer.submit(body, "act").digest
+        uses = "".join(USE.format(dataset=u.dataset_name, unit=u.name) for u in self.units)
+        head = HEAD.format(kind=self.kind, minimum=self.minimum)
+        text = head + uses + (TRAIN if self.kind == "train" else COMPUTE)
+        digest = jobs.submit(self.developer, write_job(self.world, text))
         jobs.countersign(self.buyer, digest)
         return digest
 
@@ -128,15 +166,16 @@ class Consortium:
         assert found is not None
         return found.body
 
-    def grant(self) -> None:
+    def grant(self, runs: int = 1) -> None:
+        few = self.kind == "train" and 1 < len(self.units) and self.minimum < 3
         for unit in self.units:
-            jobs.grant(unit.home, self.job, threshold=self.threshold)
+            jobs.grant(unit.home, self.job, threshold=self.threshold, runs=runs, small_sums=few)
 
-    def offer(self) -> None:
-        """Brokers give challenges, enclaves answer them."""
+    def offer(self, numbers: Iterable[int] | None = None) -> None:
+        """Brokers give challenges, enclaves (all of them, unless told which) answer them."""
         for unit in self.units:
             Broker(unit.home).attend()
-        for unit in self.units:
+        for unit in self.units if numbers is None else [self.units[n] for n in numbers]:
             dossier = unit.home.session.job(self.job)
             given = {
                 c.source_unit: c.challenge
@@ -158,48 +197,68 @@ class Consortium:
     def release_keys(self) -> list[int]:
         return [Broker(unit.home).attend() for unit in self.units]
 
-    def pack(self, **changes: Any) -> Output:
-        """The joint output, as every enclave would pack it; blobs are uploaded, the statement is not made."""
-        unit, record = self.units[0], self.record()
+    def fail(self, number: int, reason: Any = "host") -> None:
+        """One enclave says that its part of the run is over; "host" also when it was restarted."""
+        unit = self.units[number]
+        offer = self.record().offers[unit.home.fingerprint]
+        unit.act(RunFailed(job=self.job, offer=offer, reason=reason))
+
+    def pack(self, number: int = 0, members: Iterable[int] | None = None, **changes: Any) -> Output:
+        """What one enclave hands in, its blobs uploaded. Members are those whose offers stand, unless told which."""
+        unit, record = self.units[number], self.record()
         dossier = unit.home.session.job(self.job)
         grants = {u: dossier.view.get(GrantRecord, record.grants[u]) for u in record.body.source_units}
-        run = Run(self.job, record.offers[unit.home.fingerprint], {u: g.body for u, g in grants.items() if g})
-        secret, everybody = os.urandom(32), tuple(record.body.source_units)
-        contents = [Content(n, "application/json", "result", d, everybody) for n, d in self.contents.items()]
-        contents.append(Content("run.log", "text/plain", "log", SECRET_LOG, (unit.home.fingerprint,)))
-        packed = [pack_artifact(secret, run, content) for content in contents]
-        commitments = {a.name: a.commitment for a, _ in packed if a.role != "log"}
-        evidence = []
-        for one in self.units:
-            sealed, blob = pack_evidence(secret, run, one.home.fingerprint, self._report(commitments))
-            evidence.append(sealed)
-            one.home.session.link.put_blob(blob.data, blob.digest, len(blob.data))
-            # The unit that hands in uploads for all: what one refers to, one has handed over.
-            unit.home.session.link.put_blob(blob.data, blob.digest, len(blob.data))
-        for _, blob in packed:
+        # Before a run is on there is none to name.
+        run = Run(self.job, record.run or sha256_hex(b"none"), {u: g.body for u, g in grants.items() if g})
+        everybody, me = tuple(record.body.source_units), unit.home.fingerprint
+        joined = [self.units[n].home.fingerprint for n in members] if members is not None else record.offers
+        named = tuple(sorted(joined)) if record.body.is_joint else ()
+        dropped = set(everybody) - set(named) if named[:1] == (me,) else set()
+        contents = [
+            Content(self.own(name, number), *MEDIA[name], data, everybody if self.kind == "train" else (me,))
+            for name, data in self.contents.items()
+        ]
+        contents.append(Content(self.numbered("run.log", number), "text/plain", "log", SECRET_LOG, (me,)))
+        packed = [pack_artifact(self.secret, run, content, seal_for={me, *dropped}) for content in contents]
+        report = self._report({a.name: a.commitment for a, _ in packed if a.role != "log"})
+        evidence = [
+            pack_evidence(self.secret, run, one, report) for one in everybody if one in {me, *dropped}
+        ]
+        for _, blob in (*packed, *evidence):
             unit.home.session.link.put_blob(blob.data, blob.digest, len(blob.data))
         body = Output(
-            job=self.job, offer=run.offer, grants=tuple(record.grants[u] for u in record.body.source_units),
-            artifacts=tuple(a for a, _ in packed), evidence=tuple(evidence), sandbox_tier=TIER,
+            job=self.job, offer=record.offers[me], run=run.run, members=named,
+            grants=tuple(record.grants[u] for u in everybody), artifacts=tuple(a for a, _ in packed),
+            evidence=tuple(sealed for sealed, _ in evidence), sandbox_tier=TIER,
         )  # fmt: skip
         return body.model_copy(update=changes)
 
+    @staticmethod
+    def numbered(name: str, number: int) -> str:
+        """``run.log`` for the first unit, ``run-2.log`` and so on for the others: names do not collide."""
+        stem, suffix = name.rsplit(".", 1)
+        return name if number == 0 else f"{stem}-{number + 1}.{suffix}"
+
+    def own(self, name: str, number: int) -> str:
+        """The name under which one unit's enclave hands an artifact in: a joint one has the same everywhere."""
+        return name if self.kind == "train" else self.numbered(name, number)
+
     def _report(self, commitments: dict[str, str]) -> bytes:
-        artifacts = [RawArtifact(n, "application/json", d) for n, d in self.contents.items()]
-        digest = sha256_hex(canonical_json(self.parameters.to_json()))
-        pairs = [DigestPair("parameters", digest, digest)]
-        code = self.record().body.code
-        pairs.append(DigestPair("code", code, code))
+        artifacts = [RawArtifact(n, MEDIA[n][0], d) for n, d in self.contents.items()]
+        digest, code = sha256_hex(canonical_json(self.parameters.to_json())), self.record().body.code
+        ran = [DigestPair("parameters", digest, digest), *([DigestPair("code", code, code)] if code else [])]
         facts = RunFacts.of(
-            self.parameters, artifacts, digests=pairs, commitments=commitments, rows=100, patients=100,
-            withheld_patients=0, record_bytes=64, evaluation=(None, None), sandbox_tier=TIER,
+            self.parameters, artifacts, digests=ran, commitments=commitments,
+            rows=100, patients=100, withheld_patients=0, record_bytes=64, evaluation=(None, None), sandbox_tier=TIER,
             sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software", custody="own",
             history=(),
         )  # fmt: skip
         return build_report(facts, POLICY).to_bytes()
 
-    def hand_in(self) -> None:
-        self.units[0].act(self.pack())
+    def hand_in(self, *numbers: int) -> None:
+        """These enclaves hand in, or all of them."""
+        for number in numbers or range(len(self.units)):
+            self.units[number].act(self.pack(number))
 
     def until_review(self) -> Consortium:
         self.grant()

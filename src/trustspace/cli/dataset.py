@@ -64,13 +64,21 @@ def command() -> None:
     metavar="COLUMN",
     help="Keep this column although it looks as if it identifies people.",
 )
+@option(
+    "--minimum-cell",
+    type=click.IntRange(1, 1_000_000),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Statistics may show no count of fewer rows than this.",
+)
 @option("--refuse-custom-code", is_flag=True, help="Never let a developer's own code meet this dataset.")
 @option("--enclave", metavar="NAME", help="Your enclave to keep it in, if you have several.")
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def submit(
     cli: Cli, file: Path, name: str, title: str, summary: str, patient_column: str | None, allow: tuple[str, ...],
-    refuse_custom_code: bool, enclave: str | None, yes: bool,
+    minimum_cell: int, refuse_custom_code: bool, enclave: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Seal FILE (CSV or Parquet) and upload it to your own enclave.
 
@@ -82,7 +90,7 @@ def submit(
     home = cli.signer()
     answers = Answers(summary=summary, language=language(), allow=frozenset(allow))
     proposal = datasets.propose(file, title, patient_column=patient_column, answers=answers)
-    policy = datasets.DEFAULT_POLICY
+    policy = datasets.DEFAULT_POLICY.model_copy(update={"minimum_cell_count": minimum_cell})
     if refuse_custom_code:
         policy = policy.model_copy(update={"custom_code": "refuse"})
     _show_proposal(cli, proposal, name, policy)
@@ -170,6 +178,7 @@ def policy_rows(policy: Policy) -> list[tuple[str, str]]:
     return [
         (_("Developers' own code"), code),
         (_("Patients withheld for evidence"), _("at least {count}", count=policy.minimum_withheld_patients)),
+        (_("Rows behind a shown count"), _("at least {count}", count=policy.minimum_cell_count)),
         *([(_("Checks that may be left out"), excused)] if excused else []),
     ]
 

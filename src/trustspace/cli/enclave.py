@@ -23,6 +23,9 @@ _REASONS = {
     "limits": mark("it needed more time, memory or space than it may have"),
     "host": mark("this machine could not run it"),
     "not-opened": mark("the data did not open"),
+    "members": mark("too few members were left for a sum"),
+    "left-behind": mark("the others went on without this enclave, or it could not go on with them"),
+    "disagreement": mark("somebody in the run, or the space, did not do as agreed"),
 }
 
 

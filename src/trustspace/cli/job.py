@@ -9,7 +9,7 @@ import click
 
 from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
-from trustspace.cli.i18n import _
+from trustspace.cli.i18n import _, compose
 from trustspace.cli.jobview import request_document, show_code, show_grant, show_request
 from trustspace.cli.people import People
 from trustspace.cli.words import short, when, word
@@ -32,7 +32,31 @@ def submit(cli: Cli, file: Path) -> None:
     digest = jobs.submit(home, file)
     cli.out.document({"job": digest})
     cli.out.say(_("The job is submitted ({digest}).", digest=short(digest)), style="good")
-    cli.out.say(_("Next: the buyer countersigns it, and the source unit grants or refuses it."))
+    cli.out.say(_("Next: the buyer countersigns it, and every source unit grants or refuses it."))
+
+
+@command.command("rehearse")
+@click.argument("file", type=PATH)
+@option(
+    "--mock",
+    "mocks",
+    multiple=True,
+    metavar="DATASET=FILE",
+    help="Use this Parquet file for a dataset (or source-unit/dataset). With one for each, no space is asked.",
+)
+@option("--runtime", type=PATH, metavar="DIR", help="The sandbox's runtime, if it is not in its usual place.")
+@pass_cli
+def rehearse(cli: Cli, file: Path, mocks: tuple[str, ...], runtime: Path | None) -> None:
+    """Play the job that FILE describes on the datasets' mock samples, on this machine; nothing is submitted.
+
+    The same programs, sandbox, rounds and checks as in an enclave. It shows what reviewers would see, what would
+    be refused, and time, memory and sizes against the limits. Its numbers say nothing about the real data. The
+    exit code is that of the first thing that would be refused or would fail.
+    """
+    from trustspace.cli.rehearse import given_files
+    from trustspace.cli.rehearse import rehearse as play
+
+    play(cli, file, given_files(mocks), runtime)
 
 
 @command.command("list")
@@ -60,12 +84,21 @@ def show_jobs(cli: Cli, people: People, found: list[dict[str, Any]]) -> None:
         [
             (
                 short(str(job["statement"])), str(job["title"]), word("state", str(job["state"])),
-                word("next", str(job.get("waiting_for", ""))) or "-", people.names(job["source_units"]),
+                _waits_for(job), people.names(job["source_units"]),
                 f"{people.name(str(job['developer']))}\n{people.name(str(job['buyer']))}", when(int(job["expires"])),
             )
             for job in found
         ],
     )  # fmt: skip
+
+
+def _waits_for(job: dict[str, Any]) -> str:
+    """Who acts next and, among several source units, how many have granted."""
+    waits = word("next", str(job.get("waiting_for", ""))) or "-"
+    granted, count = job.get("granted_by"), len(job["source_units"])
+    if granted is None or count == 1 or job["state"] != "submitted":
+        return waits
+    return f"{waits}\n{compose('{granted} of {count} granted', granted=len(granted), count=count)}"
 
 
 def _named(job: dict[str, Any], people: People) -> dict[str, Any]:
@@ -89,6 +122,8 @@ def show(cli: Cli, job: str, code: bool) -> None:
     asked = jobs.request(home, jobs.resolve_job(home, job))
     people = People.of(home)
     state = next(str(j["state"]) for j in jobs.listing(home) if j["statement"] == asked.job.statement)
+    if asked.job.state == "cancelled":
+        state = asked.job.state  # the developer's own word, which the coarse list does not repeat
     cli.out.document(request_document(asked, people, state))
     show_request(cli.out, asked, people, state)
     if code:
@@ -145,11 +180,17 @@ def countersign(cli: Cli, job: str) -> None:
     show_default=True,
     help="The weakest sandbox that will do.",
 )
+@option(
+    "--small-sums",
+    is_flag=True,
+    help="Say in words that a sum may be of two source units, who can compute each other's part.",
+)
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def grant(
-    cli: Cli, job: str, reviewers: tuple[str, ...], threshold: int, runs: int, days: int, tier: str, yes: bool
-) -> None:
+    cli: Cli, job: str, reviewers: tuple[str, ...], threshold: int, runs: int, days: int, tier: str, small_sums: bool,
+    yes: bool,
+) -> None:  # fmt: skip
     """As a source unit, permit a job. Shows what it asks and what a grant permits, and asks.
 
     Your broker then releases the data key to its runs without asking again.
@@ -159,10 +200,12 @@ def grant(
     home = cli.signer()
     asked = jobs.request(home, jobs.resolve_job(home, job))
     people = People.of(home)
-    body = jobs.draft_grant(
-        home, asked, reviewers=reviewers, threshold=threshold, runs=runs, days=days, sandbox_tier=tier
-    )
+    # Shown first: what is wrong with a grant, such as words that are missing, is explained there.
     show_request(cli.out, asked, people, asked.job.state)
+    body = jobs.draft_grant(
+        home, asked, reviewers=reviewers, threshold=threshold, runs=runs, days=days, sandbox_tier=tier,
+        small_sums=small_sums,
+    )  # fmt: skip
     if asked.code and not yes and cli.out.wants(_("Read the developer's code now?")):
         show_code(cli.out, asked)
     show_grant(cli.out, asked, people, body)
@@ -172,7 +215,7 @@ def grant(
         {
             "job": asked.job.statement, "grant": digest, "reviewers": [r.holder for r in body.reviewers],
             "threshold": body.reviewer_threshold, "runs": body.runs, "expires": body.expires,
-            "sandbox_tier": body.sandbox_tier, "evidence_kind": body.evidence_kind,
+            "sandbox_tier": body.sandbox_tier, "evidence_kind": body.evidence_kind, "small_sums": body.small_sums,
         }
     )  # fmt: skip
     cli.out.say(_("Granted ({digest}).", digest=short(digest)), style="good")
@@ -183,7 +226,10 @@ def grant(
 @click.argument("job", metavar="ID")
 @pass_cli
 def refuse(cli: Cli, job: str) -> None:
-    """As a source unit, refuse a job, or stop one that you granted. It binds your broker at once."""
+    """As a source unit, refuse a job, or take a grant back; a run that is on stops, for everybody in it.
+
+    It binds your broker and your enclave at once, whatever the space does.
+    """
     from trustspace.client import jobs
 
     home = cli.signer()
@@ -191,6 +237,26 @@ def refuse(cli: Cli, job: str) -> None:
     refusal = jobs.refuse(home, digest)
     cli.out.document({"job": digest, "refusal": refusal})
     cli.out.say(_("Job {job} is refused: no data key of yours goes to it.", job=short(digest)), style="good")
+
+
+@command.command("cancel")
+@click.argument("job", metavar="ID")
+@option("--yes", is_flag=True, help="Do not ask.")
+@pass_cli
+def cancel(cli: Cli, job: str, yes: bool) -> None:
+    """As the developer, take a job back for good; a run that is on stops, and what came out stays closed."""
+    from trustspace.client import jobs
+
+    home = cli.signer()
+    digest = jobs.resolve_job(home, job)
+    title = next(str(listed["title"]) for listed in jobs.listing(home) if listed["statement"] == digest)
+    question = _(
+        "Cancel the job “{title}” ({digest})? It cannot be taken up again.", title=title, digest=short(digest)
+    )
+    cli.out.ask(question, yes=yes)
+    cancellation = jobs.cancel(home, digest)
+    cli.out.document({"job": digest, "cancellation": cancellation})
+    cli.out.say(_("Job {job} is cancelled.", job=short(digest)), style="good")
 
 
 @command.command("schema")

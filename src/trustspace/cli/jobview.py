@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trustspace.cli.dataset import policy_rows
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.output import Output
+from trustspace.cli.together import result_document, result_rows, show_together, words
 from trustspace.cli.words import short, size, when, word
 from trustspace.domain.tiers import ANY_TIER
 
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from trustspace.cli.people import People
     from trustspace.client.jobs import Request
     from trustspace.domain.bodies import Grant
+    from trustspace.domain.records import OutputRecord
 
 
 def request_document(asked: Request, people: People, state: str) -> dict[str, Any]:
     """A job for programs."""
     body = asked.job.body
+    output = _output(asked)
     return {
         "job": asked.job.statement,
         "state": state,
@@ -36,6 +39,9 @@ def request_document(asked: Request, people: People, state: str) -> dict[str, An
         "evidence_kind": body.evidence_kind,
         "release_quorum": body.release_quorum,
         "minimum_participants": body.minimum_participants,
+        "joint": body.is_joint,
+        "running_at": sorted(asked.job.offers) if asked.job.run else [],
+        "result": result_document(body, output.body, people) if output is not None else None,
         "datasets": [use.model_dump(mode="json") for use in body.datasets],
         "parameters": body.parameters,
         "code_digest": body.code,
@@ -43,9 +49,16 @@ def request_document(asked: Request, people: People, state: str) -> dict[str, An
     }
 
 
+def _output(asked: Request) -> OutputRecord | None:
+    from trustspace.domain.records import OutputRecord
+
+    return asked.dossier.view.get(OutputRecord, asked.job.output) if asked.job.output else None
+
+
 def show_request(out: Output, asked: Request, people: People, state: str) -> None:
     """What a job asks, for people."""
     job, body = asked.job, asked.job.body
+    output = _output(asked)
     out.fields(
         [
             (_("Job"), job.statement),
@@ -58,12 +71,16 @@ def show_request(out: Output, asked: Request, people: People, state: str) -> Non
             (_("Source units"), people.names(body.source_units)),
             (_("Granted by"), people.names(sorted(job.grants)) or "-"),
             *([(_("Refused by"), people.name(job.refused_by))] if job.refused_by else []),
+            *([(_("In the run"), people.names(sorted(job.offers)))] if _is_run_by_several(asked) else []),
+            *(result_rows(body, output.body, people) if output is not None else []),
             (_("Submitted"), when(job.issued)),
             (_("Lapses"), when(body.expires)),
         ]
     )
     out.heading(_("Purpose, in the developer's words"))
     out.block(body.purpose)
+    own = next((record.source_unit for record in asked.datasets), "")
+    show_together(out, body, people, own)
     out.heading(_("Data it would see"))
     names = {use.dataset: (asked_name.id, asked_name.version) for use, asked_name in _paired(asked)}
     for use in body.datasets:
@@ -75,6 +92,10 @@ def show_request(out: Output, asked: Request, people: People, state: str) -> Non
     for record in asked.datasets:
         out.heading(_("Your own rules for {name}", name=record.body.dataset))
         out.fields(policy_rows(record.body.policy))
+
+
+def _is_run_by_several(asked: Request) -> bool:
+    return bool(asked.job.run and asked.job.offers) and len(asked.job.body.source_units) > 1
 
 
 def _paired(asked: Request) -> list[tuple[Any, Any]]:
@@ -90,6 +111,22 @@ def _show_parameters(out: Output, asked: Request) -> None:
         out.say(
             _(
                 "The platform's own loop trains it. Out of it come the model and its measured quality, for review."
+            )
+        )
+    if parameters.federated is not None:
+        out.heading(_("Rounds"))
+        out.fields(_section(parameters.federated.model_dump(mode="json", exclude_none=True)))
+        out.say(
+            _(
+                "In every round each enclave trains on its own rows; only the sum of what they learned is opened."
+            )
+        )
+    if parameters.statistics is not None:
+        out.heading(_("Statistics"))
+        out.fields(_section(parameters.statistics.model_dump(mode="json", exclude_none=True)))
+        out.say(
+            _(
+                "Counts below the strictest source unit's minimum stay hidden, and so does what would give them away."
             )
         )
     if parameters.compute is not None:
@@ -131,6 +168,8 @@ def _section(values: dict[str, Any]) -> list[tuple[str, str]]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
+    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+        return "\n".join(" x ".join(_value(item) for item in row) for row in value)
     if isinstance(value, list | tuple):
         return _(", ").join(_value(item) for item in value)
     if isinstance(value, dict):
@@ -173,6 +212,8 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
         out.say(line)
     if len(asked.job.body.source_units) > 1:
         out.say(_("- Every other source unit must grant and approve as well."))
+    if body.small_sums:
+        out.say(_("- You accept sums of two, in these words: {words}.", words=words()), style="warning")
     if body.reviewer_threshold == 1:
         out.say(_("One person alone can then approve. For four eyes: --threshold 2."), style="warning")
     out.say()

@@ -63,7 +63,7 @@ def cli(
     Operator:     space
     Everybody:    party, trust, job list, job show
     Source unit:  enclave, dataset, broker, job grant, review
-    Developer:    dataset list, job submit
+    Developer:    dataset list, job rehearse, job submit
     Buyer:        job countersign, release, verify
     Auditor:      ledger, witness
 

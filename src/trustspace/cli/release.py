@@ -9,6 +9,8 @@ import click
 from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _
+from trustspace.cli.people import People
+from trustspace.cli.together import holders, result_document, result_rows
 from trustspace.cli.words import short, size
 
 
@@ -26,11 +28,18 @@ def command() -> None:
 def fetch(cli: Cli, job: str, into: Path) -> None:
     """As the buyer, open what was released, check it, give a receipt and keep the certificate."""
     from trustspace.client import jobs, releases
+    from trustspace.domain.certificate import verify
+    from trustspace.domain.records import OutputRecord
 
     home = cli.signer()
     digest = jobs.resolve_job(home, job)
     delivered, certificate = releases.fetch(home, digest)
     releases.save(home, delivered, certificate, into)
+    people, verified = People.of(home), verify(certificate, home.trust())
+    body = verified.job.body
+    output = verified.view.get(OutputRecord, verified.job.output)
+    assert output is not None  # it was fetched from there
+    units = {a.name: a for a in output.body.artifacts}
     proof, trust = into / "certificate.json", into / "trust.json"
     cli.out.document(
         {
@@ -41,18 +50,24 @@ def fetch(cli: Cli, job: str, into: Path) -> None:
                     "media_type": d.media_type,
                     "bytes": len(d.content),
                     "path": str(into / d.name),
+                    "source_units": [unit.source_unit for unit in units[d.name].units],
                 }
                 for d in delivered
             ],
             "certificate": str(proof),
             "trust": str(trust),
+            **result_document(body, output.body, people),
         }
     )
     cli.out.say(_("Job {job} is delivered and checked:", job=short(digest)), style="good")
     cli.out.table(
-        (_("File"), _("Type"), _("Size")),
-        [(str(into / d.name), d.media_type, size(len(d.content))) for d in delivered],
+        (_("File"), _("Type"), _("Size"), _("Approved by")),
+        [
+            (str(into / d.name), d.media_type, size(len(d.content)), holders(units[d.name], people))
+            for d in delivered
+        ],
     )
+    cli.out.fields(result_rows(body, output.body, people))
     cli.out.say(
         _(
             "The certificate {file} proves how it came about. Anybody checks it without a network:",

@@ -12,12 +12,14 @@ from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, language
 from trustspace.cli.job import show_jobs
 from trustspace.cli.people import People
+from trustspace.cli.together import holders, is_of, result_document, result_rows
 from trustspace.cli.words import size, word
 from trustspace.errors import PermissionDenied
 
 if TYPE_CHECKING:
     from trustspace.client.home import PartyHome
     from trustspace.client.review import Case
+    from trustspace.domain.bodies import Artifact
     from trustspace.evidence.words import Language
 
 _VERDICT_STYLES = {"green": "good", "amber": "warning", "red": "bad"}
@@ -58,6 +60,7 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
 
     home, case = _open(cli, job, reviewer)
     texts = _logs(home, case) if log else {}
+    own, names = _own(home, case), People.of(home)
     people = _decisions(case, home.session.now())
     body = case.job.body
     cli.out.document(
@@ -65,9 +68,13 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             "job": case.job.statement, "output": case.output.statement, "title": body.title, "state": case.job.state,
             "reviewer": reviewer, "verdict": case.report.verdict, "report": case.report.to_json(),
             "artifacts": [
-                {"name": a.name, "media_type": a.media_type, "role": a.role, "sealed_bytes": a.sealed_bytes}
-                for a in case.output.body.artifacts
+                {
+                    "name": a.name, "media_type": a.media_type, "role": a.role, "sealed_bytes": a.sealed_bytes,
+                    "source_units": [unit.source_unit for unit in a.units],
+                }
+                for a in own
             ],
+            **result_document(body, case.output.body, names), "source_units": _units(case, names),
             "four_eyes": {
                 "required": case.grant.body.reviewer_threshold,
                 "approved": sum(p["decision"] == "approve" for p in people), "reviewers": people,
@@ -77,7 +84,6 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
     )  # fmt: skip
     if cli.out.as_json:
         return
-    names = People.of(home)
     cli.out.fields(
         [
             (_("Job"), case.job.statement),
@@ -85,6 +91,7 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             (_("Developer"), names.name(body.developer)),
             (_("Buyer"), names.name(body.buyer)),
             (_("State"), word("state", case.job.state)),
+            *result_rows(body, case.output.body, names),
         ]
     )
     cli.out.heading(_("Evidence, computed in your enclave from these exact bytes"))
@@ -93,18 +100,38 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
     cli.out.say(report)
     cli.out.heading(_("Sealed files"))
     cli.out.table(
-        (_("File"), _("Type"), _("Sealed size (padded)"), _("Released if approved")),
+        (_("File"), _("Type"), _("Sealed size (padded)"), _("Decided on by"), _("Released if approved")),
         [
             (
                 a.name,
                 a.media_type,
                 size(a.sealed_bytes),
+                holders(a, names),
                 _("only if you name it") if a.role == "log" else _("yes"),
             )
-            for a in case.output.body.artifacts
+            for a in own
         ],
     )
+    others = len(case.output.body.artifacts) - len(own)
+    if others:
+        cli.out.say(
+            _("Other source units have {count} more file(s) of their own, closed to you.", count=others)
+        )
     _show_four_eyes(cli, case, people)
+    if len(body.source_units) > 1:
+        cli.out.heading(_("Every source unit must approve"))
+        cli.out.table(
+            (_("Source unit"), _("Approvals")),
+            [
+                (
+                    names.name(str(unit["fingerprint"])),
+                    _("rejected")
+                    if unit["rejected"]
+                    else _("{approved} of {required}", approved=unit["approved"], required=unit["required"]),
+                )
+                for unit in _units(case, names)
+            ],
+        )
     for name, text in texts.items():
         cli.out.heading(_("What the run printed ({file}); the developer chose these words", file=name))
         if text is None:
@@ -113,12 +140,36 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             cli.out.block(text)
 
 
+def _own(home: PartyHome, case: Case) -> list[Artifact]:
+    """The files that this source unit decides on."""
+    return [a for a in case.output.body.artifacts if is_of(a, home.fingerprint)]
+
+
+def _units(case: Case, people: People) -> list[dict[str, Any]]:
+    """How far each source unit of the job is with its review."""
+    from trustspace.domain.records import DecisionRecord, GrantRecord
+
+    view = case.dossier.view
+    found = [view.get(DecisionRecord, digest) for digest in case.output.decisions.values()]
+    units = []
+    for unit in case.job.body.source_units:
+        grant = view.get(GrantRecord, case.job.grants.get(unit, ""))
+        verdicts = [d.body.verdict for d in found if d is not None and d.source_unit == unit]
+        units.append(
+            {
+                "name": people.plain(unit), "fingerprint": unit, "approved": verdicts.count("approve"),
+                "rejected": "reject" in verdicts, "required": grant.body.reviewer_threshold if grant else 1,
+            }
+        )  # fmt: skip
+    return units
+
+
 def _logs(home: PartyHome, case: Case) -> dict[str, str | None]:
     """What the run printed, by file; None where this reviewer cannot open it alone."""
     from trustspace.client.review import open_artifact
 
     texts: dict[str, str | None] = {}
-    for artifact in case.output.body.artifacts:
+    for artifact in _own(home, case):
         if artifact.role == "log":
             texts[artifact.name] = None
             with contextlib.suppress(PermissionDenied):
@@ -180,7 +231,7 @@ def approve(
 
     home, case = _open(cli, job, reviewer)
     decision = sign(home, case, artifacts, comment=comment, accept_red=accept_red)
-    approved = list(artifacts) or [a.name for a in case.output.body.artifacts if a.role != "log"]
+    approved = list(artifacts) or [a.name for a in _own(home, case) if a.role != "log"]
     state = _state(home, case.job.statement)
     cli.out.document({"job": case.job.statement, "decision": decision, "artifacts": approved, "state": state})
     cli.out.say(
@@ -201,9 +252,12 @@ def approve(
 @pass_cli
 def reject(cli: Cli, job: str, reviewer: str, comment: str) -> None:
     """Reject an output: it stays closed for good."""
+    from trustspace.client import jobs
     from trustspace.client.review import reject as sign
+    from trustspace.client.review import sealed_case
 
-    home, case = _open(cli, job, reviewer)
+    home = cli.signer()
+    case = sealed_case(home, jobs.resolve_job(home, job), reviewer)
     decision = sign(home, case, comment=comment)
     state = _state(home, case.job.statement)
     cli.out.document({"job": case.job.statement, "decision": decision, "state": state})

@@ -11,6 +11,7 @@ from trustspace.cli.common import PATH, Cli, pass_cli, read_bytes
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _
 from trustspace.cli.people import People
+from trustspace.cli.together import holders, result_document, result_rows
 from trustspace.cli.words import short, word
 from trustspace.errors import InvalidInput
 
@@ -36,6 +37,7 @@ def command() -> None:
 def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, ...]) -> None:
     """Check a release's certificate FILE: who granted, what ran, who approved, what was released."""
     from trustspace.domain.certificate import load, verify, verify_content
+    from trustspace.domain.records import OutputRecord
     from trustspace.domain.statements import read
     from trustspace.domain.trust import TrustFile
 
@@ -49,6 +51,9 @@ def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, .
     for path in artifacts:
         verify_content(proof, verified, path.name, _artifact(path))
     people, body = People(trust), verified.job.body
+    output = verified.view.get(OutputRecord, verified.job.output)
+    assert output is not None  # the certificate holds
+    released = [a for a in output.body.artifacts if a.name in verified.artifacts]
     cli.out.document(
         {
             "verified": True, "job": verified.job.statement, "title": body.title, "purpose": body.purpose,
@@ -58,19 +63,24 @@ def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, .
             "buyer": {"name": people.plain(body.buyer), "fingerprint": body.buyer},
             "reviewers": list(verified.reviewers), "sandbox_tier": verified.sandbox_tier,
             "evidence_kind": verified.evidence_kind, "ledger_size": verified.ledger_size,
-            "witnesses_required": trust.witness_quorum,
+            "witnesses_required": trust.witness_quorum, **result_document(body, output.body, people),
+            "files": [{"name": a.name, "source_units": [unit.source_unit for unit in a.units]} for a in released],
         }
     )  # fmt: skip
     cli.out.say(_("The certificate holds."), style="good")
+    released_files = _(", ").join(verified.artifacts)
+    if len(body.source_units) > 1 and not body.is_joint:
+        released_files = "\n".join(f"{a.name}: {holders(a, people)}" for a in released)
     cli.out.fields(
         [
             (_("Job"), verified.job.statement),
             (_("Title"), body.title),
             (_("Source units"), people.names(verified.source_units)),
+            *result_rows(body, output.body, people),
             (_("Developer"), people.name(body.developer)),
             (_("Buyer"), people.name(body.buyer)),
             (_("Approved by"), _(", ").join(verified.reviewers)),
-            (_("Released"), _(", ").join(verified.artifacts)),
+            (_("Released"), released_files),
             (_("Sandbox tier"), verified.sandbox_tier),
             (_("Platform evidence"), word("evidence", verified.evidence_kind)),
             (_("Ledger"), _("{size} statements, cosigned by {count} witness(es)",

@@ -31,7 +31,7 @@ class _RunsUsedUp(BudgetExhausted):
 
 
 class Broker:
-    """Attends to the jobs that one source unit has granted."""
+    """Attends to the jobs that one source unit has granted, also while they run: an enclave may come back."""
 
     def __init__(self, home: PartyHome, measurements: frozenset[str] | None = None) -> None:
         self._home = home
@@ -57,18 +57,13 @@ class Broker:
             os.close(lock)
 
     def attend(self) -> int:
-        """Look at every granted job once; returns how many keys were released."""
+        """Look at every job that is granted or runs once; returns how many keys were released."""
         released = 0
         for job in self._home.session.link.view("work"):
-            if job["state"] != "granted":
-                continue
             try:
                 released += self._attend(str(job["statement"]))
             except Unavailable:
                 raise
-            except _RunsUsedUp:
-                # A run that was counted but never released is lost; with none left the job must end visibly.
-                refuse(self._home, str(job["statement"]))
             except TrustspaceError as error:
                 _LOG.warning("job %s: %s", str(job["statement"])[:12], error)
         return released
@@ -79,19 +74,27 @@ class Broker:
         dossier = self._home.session.job(digest)
         job = dossier.job(digest)
         grant = dossier.view.get(GrantRecord, job.grants.get(self._home.fingerprint, ""))
-        if grant is None:
+        if grant is None or job.state not in ("granted", "running"):
             return 0
         self._challenge(dossier, job)
         offer = dossier.view.get(OfferRecord, job.offers.get(self._home.fingerprint, ""))
         if offer is None or offer.ended:
             return 0
         wanted = [dataset for dataset in grant.body.datasets if dataset not in offer.released]
-        for dataset in wanted:
-            self._release(dossier, job, grant, offer, dataset)
+        try:
+            for dataset in wanted:
+                self._release(dossier, job, grant, offer, dataset)
+        except _RunsUsedUp:
+            if job.state == "running":
+                # The run of the others goes on; this source unit's enclave has come back once too often.
+                raise
+            # A run that was counted but never released is lost; with none left the job must end visibly.
+            refuse(self._home, digest)
+            return 0
         return len(wanted)
 
     def _challenge(self, dossier: Dossier, job: JobRecord) -> None:
-        """Give every enclave of the job a fresh challenge that it has yet to answer."""
+        """Give every enclave that is not in the job's run a fresh challenge that it has yet to answer."""
         for grant in (dossier.view.get(GrantRecord, digest) for digest in job.grants.values()):
             if grant is None or grant.source_unit in job.offers:
                 continue

@@ -34,7 +34,7 @@ from trustspace.storage.files import write_atomic
 from trustspace.transport.links import EnclaveLink, Subject
 
 Progress = Callable[[str, int, int], None]
-DEFAULT_POLICY = Policy(not_applicable=("withheld_metrics:compute",))
+DEFAULT_POLICY = Policy(not_applicable=("withheld_metrics:compute", "withheld_metrics:statistics"))
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -281,7 +281,9 @@ def resolve(home: PartyHome, name: str, version: int | None = None) -> DatasetRe
         )
     newest = max(matching, key=lambda d: int(d["version"]))
     record = home.session.dataset(str(newest["statement"]))
-    if (record.body.dataset, record.body.version) != (plain, newest["version"]):
+    if (record.body.dataset, record.body.version) != (plain, newest["version"]) or wanted not in (
+        "", record.source_unit,
+    ):  # fmt: skip
         raise VerificationFailed(
             "The space lists another dataset under this name than its source unit signed."
         )

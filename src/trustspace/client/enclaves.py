@@ -65,13 +65,17 @@ def own_enclave(home: PartyHome, name: str | None, *, key: str | None = None) ->
         InvalidInput: there are several and none was named.
 
     """
-    found = [_read(path) for path in sorted((home.path / "enclaves").glob("*.json"))]
-    matching = [e for e in found if name in (None, e.name) and key in (None, e.enclave_key)]
+    matching = [e for e in own_enclaves(home) if name in (None, e.name) and key in (None, e.enclave_key)]
     if not matching:
         raise NotFound("This source unit has no such enclave.", fix="Run `trustspace enclave adopt` first.")
     if len(matching) > 1:
         raise InvalidInput("This source unit has several enclaves.", fix="Name one with --enclave.")
     return matching[0]
+
+
+def own_enclaves(home: PartyHome) -> list[OwnEnclave]:
+    """Every enclave that this source unit vouches for."""
+    return [_read(path) for path in sorted((home.path / "enclaves").glob("*.json"))]
 
 
 def move(home: PartyHome, enclave: OwnEnclave, address: str) -> None:

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trustspace.client.datasets import resolve
+from trustspace.client.enclaves import enclave_link, own_enclaves
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import sha256_hex
 from trustspace.domain.bodies import (
+    SMALL_SUMS,
     Countersignature,
     Dataset,
     DatasetUse,
     Grant,
     Job,
+    JobCancellation,
     PartyKey,
     Policy,
     Refusal,
     Reviewer,
 )  # fmt: skip
 from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.tiers import stronger
-from trustspace.errors import InvalidInput, NotFound, PolicyRefused, VerificationFailed
+from trustspace.errors import InvalidInput, NotFound, PolicyRefused, TrustspaceError, VerificationFailed
 from trustspace.jobs.agreement import agreed_parameters
 from trustspace.jobs.bundle import parse_bundle
+from trustspace.jobs.sections import DatasetUse as AskedDataset
 from trustspace.jobs.spec import Parameters, load_job_file, read_code
 from trustspace.transport.session import Dossier
 
 MAX_CODE_BYTES = 1 << 20
 GRANT_DAYS = 30
+_LOG = logging.getLogger(__name__)
 
 
 def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
@@ -38,25 +46,25 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     code = read_code(file, path)
     parameters = file.parameters()
     uses, datasets, named = [], [], []
-    for asked in parameters.datasets:
-        record = resolve(home, asked.id, asked.version)
-        named.append(asked.model_copy(update={"id": record.body.dataset}))
+    for index, asked in enumerate(parameters.datasets):
+        record = _resolved(home, asked)
+        # However the file names a dataset, what is signed names it as its source unit does.
+        named.append(asked.model_copy(update={"id": record.body.dataset, "source_unit": None}))
         home.trust().require(record.source_unit)
-        _check_columns(record, parameters.columns_of(asked.id))
+        _check_columns(record, parameters.columns_of(index))
         datasets.append(record)
         uses.append(
             DatasetUse(
                 dataset=record.statement, source_unit=record.source_unit,
-                columns=tuple(dict.fromkeys(parameters.columns_of(asked.id))),
+                columns=tuple(dict.fromkeys(parameters.columns_of(index))),
             )
         )  # fmt: skip
     units = tuple(dict.fromkeys(record.source_unit for record in datasets))
-    if len(units) > 1 or len(datasets) > 1:
+    if len(units) < len(datasets):
         raise InvalidInput(
-            "The job's field {field} names several datasets, and this version runs a job on one.",
-            fix="Name one dataset.", field="datasets",
+            "The job's field {field} names two datasets of one source unit.",
+            fix="Name one of each.", field="datasets",
         )  # fmt: skip
-    # However the file names a dataset, what is signed names it as its source unit does.
     parameters = parameters.model_copy(update={"datasets": tuple(named)})
     buyer = home.trust().resolve(file.parties.buyer)
     body = Job(
@@ -79,6 +87,18 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     if code:
         home.session.link.put_blob(code, sha256_hex(code), len(code))
     return home.submit(body, "act").digest
+
+
+def _resolved(home: PartyHome, asked: AskedDataset) -> DatasetRecord:
+    """The proven dataset that a job file names: by its id, or by the unit it is of and its id, or by digest."""
+    by_digest = re.fullmatch(r"[0-9a-f]{64}", asked.id) is not None
+    name = f"{asked.source_unit}/{asked.id}" if asked.source_unit and not by_digest else asked.id
+    record = resolve(home, name, asked.version)
+    if asked.source_unit and record.source_unit != home.trust().resolve(asked.source_unit):
+        raise InvalidInput(
+            "The job's field {field} names no dataset of that source unit.", field="datasets.source_unit"
+        )
+    return record
 
 
 def _check_columns(record: DatasetRecord, columns: tuple[str, ...]) -> None:
@@ -173,16 +193,20 @@ def grant(
     runs: int = 1,
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
+    small_sums: bool = False,
 ) -> str:
     """Permit a job: the human act. ``reviewers`` are names; all of the unit's, when none is given.
 
+    ``small_sums`` says in words that a sum may be of two source units, who can compute each other's part.
+
     Raises:
-        PolicyRefused: this source unit refused the job before, or its own policy refuses it.
+        PolicyRefused: this source unit refused the job before, its own policy refuses it, or the job may make
+            sums of two source units and ``small_sums`` is not given.
 
     """
     body = draft_grant(
         home, request(home, digest), reviewers=reviewers, threshold=threshold, runs=runs, days=days,
-        sandbox_tier=sandbox_tier,
+        sandbox_tier=sandbox_tier, small_sums=small_sums,
     )  # fmt: skip
     return home.submit(body, "grant").digest
 
@@ -196,6 +220,7 @@ def draft_grant(
     runs: int = 1,
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
+    small_sums: bool = False,
 ) -> Grant:
     """What :func:`grant` would sign, for a person to look at first; errors as that has them."""
     if home.remembered("refused", asked.job.statement):
@@ -205,6 +230,11 @@ def draft_grant(
     policies: list[Policy] = [record.body.policy for record in asked.datasets]
     if asked.job.body.code and any(policy.custom_code == "refuse" for policy in policies):
         raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
+    if needs_small_sums(asked.job.body) and not small_sums:
+        raise PolicyRefused(
+            "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
+            fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
+        )  # fmt: skip
     named = _reviewers(home.party.keys, reviewers)
     if asked.job.body.evidence_kind != "software":
         raise PolicyRefused("The job demands {kind} evidence, which this enclave cannot give.",
@@ -219,6 +249,7 @@ def draft_grant(
         sandbox_tier=stronger(sandbox_tier, asked.parameters.terms.sandbox_tier),
         runs=runs,
         expires=min(asked.job.body.expires, home.session.now() + days * 86400),
+        small_sums=SMALL_SUMS if small_sums else "",
     )
 
 
@@ -235,6 +266,27 @@ def _reviewers(keys: tuple[PartyKey, ...], names: tuple[str, ...]) -> tuple[Revi
 
 
 def refuse(home: PartyHome, digest: str) -> str:
-    """Refuse a job, or stop one that was granted. It binds this source unit's broker at once, logged or not."""
+    """Refuse a job, or stop one that was granted or runs.
+
+    It binds this unit's broker at once and ends a run in its own enclaves, logged or not: the space is told last.
+    """
     home.remember("refused", digest)
-    return home.submit(Refusal(job=digest), "grant").digest
+    statement = home.sign(Refusal(job=digest), "grant")
+    for enclave in own_enclaves(home):
+        try:
+            enclave_link(home, enclave).stop(statement.envelope.to_bytes())
+        except TrustspaceError as error:
+            # An enclave that cannot be reached hears of it from the space.
+            _LOG.warning("the enclave %s was not told: %s", enclave.name, error)
+    home.session.append(statement)
+    return statement.digest
+
+
+def cancel(home: PartyHome, digest: str) -> str:
+    """As its developer, take a job back; a run of it that is on stops.
+
+    Raises:
+        InvalidTransition: it has ended.
+
+    """
+    return home.submit(JobCancellation(job=digest), "act").digest

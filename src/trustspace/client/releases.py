@@ -70,7 +70,7 @@ def _open(home: PartyHome, dossier: Dossier, output: OutputRecord, artifact: Art
     shares = [decode_share(_unit_share(home, dossier, output, artifact, unit)) for unit in artifact.units]
     key = combine(shares, artifact.unit_threshold)
     sealed = home.session.link.fetch(artifact.blob, artifact.sealed_bytes)
-    context = artifact_context(output.body.job, output.body.offer, artifact.name)
+    context = artifact_context(output.body.job, output.body.run, artifact.name)
     content = unpad(open_bytes(key, context, sealed))
     salt, data = content[:_SALT_BYTES], content[_SALT_BYTES:]
     verify_commitment(artifact.commitment, data, salt)

@@ -26,8 +26,8 @@ _SALT_BYTES = 32
 
 
 @dataclass(frozen=True)
-class Case:
-    """One output before one reviewer: the proven job and output, and the evidence, opened and checked."""
+class SealedCase:
+    """One output before one reviewer: the proven job and output; the evidence is still sealed."""
 
     dossier: Dossier
     job: JobRecord
@@ -35,6 +35,12 @@ class Case:
     grant: GrantRecord
     reviewer: str
     evidence: SealedEvidence
+
+
+@dataclass(frozen=True)
+class Case(SealedCase):
+    """The same with the evidence, opened and checked."""
+
     report: Report
 
 
@@ -59,19 +65,34 @@ def open_case(home: PartyHome, digest: str, reviewer: str) -> Case:
         VerificationFailed: the evidence is not what the output committed to, or names other artifacts.
 
     """
+    case = sealed_case(home, digest, reviewer)
+    key = home.keys.public(home.key_name("review", reviewer)).hex()
+    report = Report.from_bytes(_open_evidence(home, case.output, case.evidence, key, reviewer))
+    _check_report(
+        report, case.job, _concerning(case.output, home.fingerprint), _policy(home, case.dossier, case.job)
+    )
+    return Case(case.dossier, case.job, case.output, case.grant, reviewer, case.evidence, report)
+
+
+def sealed_case(home: PartyHome, digest: str, reviewer: str) -> SealedCase:
+    """What it takes to reject an output, also where its evidence does not open: that is reason enough.
+
+    Raises:
+        PermissionDenied: the grant does not name this reviewer.
+
+    """
     dossier = home.session.job(digest)
     job = dossier.job(digest)
     output = dossier.view.get(OutputRecord, job.output) if job.output else None
     grant = dossier.view.get(GrantRecord, job.grants.get(home.fingerprint, ""))
-    if output is None or grant is None:
+    # While it runs, some enclaves have handed in and others have not: nothing is decided on a part.
+    if output is None or grant is None or job.state == "running":
         raise NotFound("The job has no output to review yet.")
     key = home.keys.public(home.key_name("review", reviewer)).hex()
     if key not in {r.review for r in grant.body.reviewers}:
         raise PermissionDenied("The grant does not name {reviewer} as a reviewer.", reviewer=reviewer)
     evidence = next(e for e in output.body.evidence if e.source_unit == home.fingerprint)
-    report = Report.from_bytes(_open_evidence(home, output, evidence, key, reviewer))
-    _check_report(report, job, output, _policy(home, dossier, job))
-    return Case(dossier, job, output, grant, reviewer, evidence, report)
+    return SealedCase(dossier, job, output, grant, reviewer, evidence)
 
 
 def _open_evidence(
@@ -91,14 +112,23 @@ def _open_content(
     home: PartyHome, output: OutputRecord, name: str, key: bytes, blob: str, size: int, commitment: str
 ) -> tuple[bytes, bytes]:
     sealed = home.session.link.fetch(blob, size)
-    context = artifact_context(output.body.job, output.body.offer, name)
+    context = artifact_context(output.body.job, output.body.run, name)
     content = unpad(open_bytes(key, context, sealed))
     salt, data = content[:_SALT_BYTES], content[_SALT_BYTES:]
     verify_commitment(commitment, data, salt)
     return salt, data
 
 
-def _check_report(report: Report, job: JobRecord, output: OutputRecord, policy: Policy) -> None:
+def _concerning(output: OutputRecord, unit: str) -> tuple[Artifact, ...]:
+    """The artifacts that a source unit holds shares of, but for logs; other units' own results are theirs."""
+    return tuple(
+        artifact
+        for artifact in output.body.artifacts
+        if artifact.role != "log" and any(holder.source_unit == unit for holder in artifact.units)
+    )
+
+
+def _check_report(report: Report, job: JobRecord, artifacts: tuple[Artifact, ...], policy: Policy) -> None:
     """The report must hold every check, excuse only what the policy excuses, and speak of these very artifacts."""
     if [check.name for check in report.checks] != list(CHECKS):
         raise VerificationFailed("The evidence leaves out checks, or holds others than it must.")
@@ -107,7 +137,7 @@ def _check_report(report: Report, job: JobRecord, output: OutputRecord, policy: 
         if check.status == "not_applicable" and not excused:
             raise VerificationFailed("The evidence excuses a check that the policy does not.")
     told = report.check("digests").facts
-    commitments = {a.name: a.commitment for a in output.body.artifacts if a.role != "log"}
+    commitments = {a.name: a.commitment for a in artifacts}
     if told.get("commitments") != commitments:
         raise VerificationFailed("The evidence judges other bytes than the output holds.")
     granted = {name: pair.get("granted") for name, pair in told.get("digests", {}).items()}
@@ -120,7 +150,7 @@ def _check_report(report: Report, job: JobRecord, output: OutputRecord, policy: 
 
 def _share_info(output: OutputRecord, artifact: str, unit: str, reviewer: str) -> bytes:
     return share_binding(
-        job=output.body.job, offer=output.body.offer, artifact=artifact, source_unit=unit, reviewer=reviewer
+        job=output.body.job, run=output.body.run, artifact=artifact, source_unit=unit, reviewer=reviewer
     )
 
 
@@ -189,7 +219,7 @@ def approve(
             "The evidence is red.",
             fix="To approve all the same, give --accept-red and a reason with --comment.",
         )
-    names = artifacts or tuple(a.name for a in case.output.body.artifacts if a.role != "log")
+    names = artifacts or tuple(a.name for a in _concerning(case.output, home.fingerprint))
     shares = []
     reviewer_key = home.keys.public(home.key_name("review", case.reviewer)).hex()
     for name in names:
@@ -208,13 +238,13 @@ def approve(
     return home.submit(body, "review", case.reviewer).digest
 
 
-def reject(home: PartyHome, case: Case, *, comment: str = "") -> str:
+def reject(home: PartyHome, case: SealedCase, *, comment: str = "") -> str:
     """Reject an output. It binds this source unit's client at once, logged or not."""
     home.remember("rejected", case.output.statement, case.reviewer)
     return home.submit(_decision(home, case, "reject", comment), "review", case.reviewer).digest
 
 
-def _decision(home: PartyHome, case: Case, verdict: Any, comment: str) -> Decision:
+def _decision(home: PartyHome, case: SealedCase, verdict: Any, comment: str) -> Decision:
     salt = os.urandom(_SALT_BYTES)
     committed = commit(comment.encode(), salt) if comment else ""
     if comment:

@@ -31,11 +31,11 @@ def size_class(size: int) -> int:
     return (size + mask) & ~mask
 
 
-def pad(content: Buffer) -> bytes:
-    """Length as big-endian u64, ``content``, zeros up to the size class."""
-    length = memoryview(content).nbytes
+def pad(*content: Buffer) -> bytes:
+    """Length as big-endian u64, ``content`` (in one part or several), zeros up to the size class."""
+    length = sum(memoryview(part).nbytes for part in content)
     used = _PREFIX_BYTES + length
-    return b"".join((length.to_bytes(_PREFIX_BYTES), content, bytes(size_class(used) - used)))
+    return b"".join((length.to_bytes(_PREFIX_BYTES), *content, bytes(size_class(used) - used)))
 
 
 def unpad(padded: Buffer) -> bytes:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -311,12 +312,12 @@ def open_bytes(key: bytes, context: Context, sealed: Buffer) -> bytes:
 
 def _seal_whole(sealer: Sealer, plaintext: Buffer) -> bytes:
     view = _flat(plaintext)
-    parts = [sealer.header]
-    parts += [
-        sealer.seal(view[at : at + CHUNK_BYTES], last=at + CHUNK_BYTES >= len(view))
-        for at in range(0, max(len(view), 1), CHUNK_BYTES)
-    ]
-    return b"".join(parts)
+    # Not a list that is joined at the end: that would hold everything twice.
+    sealed = io.BytesIO()
+    sealed.write(sealer.header)
+    for at in range(0, max(len(view), 1), CHUNK_BYTES):
+        sealed.write(sealer.seal(view[at : at + CHUNK_BYTES], last=at + CHUNK_BYTES >= len(view)))
+    return sealed.getvalue()
 
 
 def _derive(key: bytes, salt: bytes, digest: bytes) -> tuple[bytes, bytes]:

@@ -46,6 +46,16 @@ class Hospital:
     enclave_process: Child
     dataset: str = ""
 
+    @property
+    def name(self) -> str:
+        """What everybody calls it."""
+        return self.home.party.name
+
+    @property
+    def folder(self) -> str:
+        """Its home, as somebody in the story's directory would type it."""
+        return self.home.path.name
+
     def door(self) -> EnclaveLink:
         """A connection to its own enclave."""
         return enclave_link(self.home, own_enclave(self.home, None))
@@ -121,17 +131,13 @@ def move_in(root: Path, stage: Stage, cohort: Cohort, processes: Processes) -> P
         return made
 
     hospitals = []
-    for number, rows in enumerate(cohort.hospitals, 1):
-        suffix = "" if len(cohort.hospitals) == 1 else f"-{number}"
-        name = say("name.hospital") + (f" {number}" if suffix else "")
-        reviewer = say("name.reviewer")
-        hospital = party(f"hospital{suffix}", name, "source-unit", (reviewer,))
-        enclave = _adopted(
-            hospital, root / f"enclave{suffix}", say("name.enclave") + (f" {number}" if suffix else "")
-        )
-        process = processes.start(f"enclave{suffix}", enclave, "enclave", "serve")
-        table = cohort.table(rows, f"RH{number}")
-        file = root / f"cytology{suffix}.csv"
+    for number, (site, rows) in enumerate(zip(cohort.sites, cohort.hospitals, strict=True), 1):
+        name, reviewer = say(f"name.{site.key}"), say(f"reviewer.{site.key}")
+        hospital = party(f"hospital-{number}", name, "source-unit", (reviewer,))
+        enclave = _adopted(hospital, root / f"enclave-{number}", say("name.enclave", name=name))
+        process = processes.start(f"enclave-{number}", enclave, "enclave", "serve")
+        table = cohort.table(rows, f"H{number}")
+        file = root / f"cytology-{number}.csv"
         write_csv(table, file)
         hospitals.append(Hospital(number, hospital, reviewer, rows, table, file, enclave, process))
     play = Play(
@@ -165,10 +171,10 @@ def _pin_everybody(play: Play) -> None:
 
 def _start_the_rest(play: Play, processes: Processes) -> None:
     # Brokers and the witness read their trust files once, so they start when everybody is pinned.
-    waiting = [processes.start("witness", play.auditor.path, "witness", "serve")]
-    for hospital in play.hospitals:
-        suffix = hospital.enclave.name.removeprefix("enclave")
-        waiting.append(processes.start(f"broker{suffix}", hospital.home.path, "broker", "serve"))
+    waiting = [
+        processes.start("witness", play.auditor.path, "witness", "serve"),
+        *(processes.start(f"broker-{h.number}", h.home.path, "broker", "serve") for h in play.hospitals),
+    ]
     for hospital in play.hospitals:
         address = str(hospital.enclave_process.wait_ready()["listen"])
         move(hospital.home, own_enclave(hospital.home, None), address)
@@ -181,35 +187,32 @@ def _introduce(play: Play, processes: Processes) -> None:
     roles: list[tuple[PartyHome, str]] = [(h.home, "hospital") for h in play.hospitals]
     roles += [(play.developer, "developer"), (play.buyer, "buyer"), (play.auditor, "auditor")]
     rows = [(home.party.name, stage.say(f"who.{role}"), _grouped(home.fingerprint)) for home, role in roles]
-    name, reviewer = hospital.home.party.name, hospital.reviewer
+    name, reviewer = hospital.name, hospital.reviewer
     stage.does(
         "hospital", "parties.made",
         stage.table([stage.say("col.party"), stage.say("col.role"), stage.say("col.fingerprint")], rows),
         command=(
-            f'trustspace --home hospital party new --name "{name}" --role source-unit --reviewer "{reviewer}"',
+            f'trustspace --home hospital-1 party new --name "{name}" --role source-unit --reviewer "{reviewer}"',
             f'trustspace --home space space invite --name "{name}" --role source-unit --out invitation.json',
-            "trustspace --home hospital party enrol invitation.json",
-            f'trustspace --home hospital trust add "{play.buyer.party.name}" {play.buyer.fingerprint[:8]}…',
+            "trustspace --home hospital-1 party enrol invitation.json",
+            f'trustspace --home hospital-1 trust add "{play.buyer.party.name}" {play.buyer.fingerprint[:8]}…',
         ),
     )  # fmt: skip
     tier = str(hospital.enclave_process.ready.get("sandbox_tier", ""))
-    told = [
-        (
-            child.name,
-            str(child.pid),
-            str(child.ready.get("listen") or "-"),
-            stage.say(f"process.{child.name.split('-')[0]}"),
-        )
-        for child in processes.running
-    ]
+    told, kinds = [], set()
+    for child in processes.running:
+        kind = child.name.split("-")[0]
+        what = "" if kind in kinds else stage.say(f"process.{kind}")
+        kinds.add(kind)
+        told.append((child.name, str(child.pid), str(child.ready.get("listen") or "-"), what))
     columns = [stage.say("col.process"), "pid", stage.say("col.address"), ""]
     stage.does(
         "enclave", "enclave.made", stage.table(columns, told, right=(1,)), tier=tier,
         command=(
-            f'trustspace --home enclave enclave init --name "{stage.say("name.enclave")}"',
-            "trustspace --home hospital enclave adopt enclave/card.json --address 127.0.0.1:… --out adoption.json",
-            "trustspace --home enclave enclave accept adoption.json",
-            "trustspace --home enclave enclave serve",
+            f'trustspace --home enclave-1 enclave init --name "{stage.say("name.enclave", name=name)}"',
+            "trustspace --home hospital-1 enclave adopt enclave-1/card.json --address 127.0.0.1:… --out adoption.json",
+            "trustspace --home enclave-1 enclave accept adoption.json",
+            "trustspace --home enclave-1 enclave serve",
         ),
     )  # fmt: skip
 

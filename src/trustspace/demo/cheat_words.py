@@ -7,6 +7,10 @@ CHEATS: dict[str, tuple[str, str]] = {
     "cheat.control": ("Control: ", "对照："),
     "cheat.refused": ("refused", "已拒绝"),
     "cheat.succeeded": ("SUCCEEDED", "得逞"),
+    "cheat.repeated": (
+        "And {count} times the same at the other hospitals, with the same end.",
+        "在其他医院同样尝试 {count} 次，结果相同。",
+    ),
     "cheat.false-buyer": ("the operator enrols a false buyer", "运营方让假冒的使用单位入驻"),
     "cheat.false-enclave": ("the operator makes a false enclave", "运营方制造假冒的盲盒"),
     "cheat.job-changed-after-grant": ("the job is changed after the grant", "授权后篡改任务"),
@@ -20,6 +24,78 @@ CHEATS: dict[str, tuple[str, str]] = {
     "cheat.ledger-rewritten": ("the operator rewrites the ledger", "运营方改写账本"),
     "cheat.certificate-for-another-model": ("a certificate is shown for another model", "用凭证冒充另一模型"),
     # false buyer
+    "cheat.contribution-altered": (
+        "the space meddles with a hospital's contribution",
+        "操作空间干预某医院的贡献",
+    ),
+    "cheat.approval-left-out": ("one hospital's approval is left out", "绕过一家医院的批准"),
+    # a sum that is altered
+    "sum.altered": (
+        (
+            "The enclaves' code and keys add up once more, in this process and through a space of the operator's own "
+            "making: how many patients each has, how many malignant. It flips one bit of what {name} sent."
+        ),
+        "以各盲盒的代码和密钥在本进程中再做一次求和（各院患者数与恶性数），这次经过运营方自制的操作空间：它翻转{name}所发内容的一个比特。",
+    ),
+    "sum.altered.why": (
+        "Each member signs the digest of what it sent, and a member whom nobody can choose adds it all up again.",
+        "每个成员都对所发内容的摘要签名，再由一个无人能指定的成员重新相加核对。",
+    ),
+    "sum.replaced": (
+        "It puts zeros in the place of what {name} sent, to see the sum of the others.",
+        "它把{name}所发内容换成零，想看到其余各家之和。",
+    ),
+    "sum.replaced.why": (
+        "The same. No mask is revealed for such a sum.",
+        "同上。对这样的和，没有人会公开掩码。",
+    ),
+    "sum.control": (
+        "left alone, the same enclaves open the sum: {patients} patients, {malignant} malignant.",
+        "不加干预时，同样的盲盒打开总和：{patients} 名患者，{malignant} 名恶性。",
+    ),
+    "sum.again": (
+        "It says that {name} dropped out, and asks the others for the sum without it, to subtract one from the other.",
+        "它声称{name}已退出，请其余各家再求一次不含它的和，以便相减。",
+    ),
+    "sum.again.why": (
+        "Who has revealed a mask in a round is in no other sum of that round. It is on its disk before it says so.",
+        "在某一轮公开过掩码的成员，不会再进入该轮的另一次求和；这一点在公开之前就已写入其磁盘。",
+    ),
+    "sum.read": (
+        "It reads the {words} words that {name} sent, and the sum that it added up itself.",
+        "它读取{name}所发的 {words} 个字，以及它自己算出的和。",
+    ),
+    "sum.read.why": (
+        "Both are hidden: under a mask for every other member, and under one of its own.",
+        "两者都被遮住：既有与其他每个成员之间的掩码，也有成员自己的掩码。",
+    ),
+    "sum.read-control": (
+        "what {name} put in before it was hidden is read like that at once.",
+        "{name}遮住之前的内容则可立即读出。",
+    ),
+    # one approval missing
+    "veto.ledger": (
+        "{given} of the hospitals have approved, {missing} has not yet. The operator notes the release all the same.",
+        "{given} 家医院已批准，{missing}尚未。运营方仍然记下交付。",
+    ),
+    "veto.ledger.why": (
+        "Every hospital whose data key was opened has a veto, also one that dropped out of a run.",
+        "凡数据密钥被打开过的医院都有否决权，中途退出运行的也不例外。",
+    ),
+    "veto.client": ("The buyer runs `release fetch`.", "使用单位执行 release fetch。"),
+    "veto.client.why": ("What is proven so far is no release.", "目前能证明的内容中没有交付。"),
+    "veto.shares": (
+        "It puts a key together from the {given} shares that it has, and tries it on the leaked ciphertext.",
+        "它用手中的 {given} 份份额合成密钥，尝试打开泄露的密文。",
+    ),
+    "veto.shares.why": (
+        "With one share missing every key is equally likely; these give none that fits.",
+        "缺少一份时，任何密钥都同样可能；手中的份额合不出对的那一把。",
+    ),
+    "veto.control": (
+        "with the last approval all {given} shares together open it.",
+        "最后一家批准后，全部 {given} 份份额一起即可打开。",
+    ),
     "false-buyer.developer": (
         (
             "The operator enrols its own “{name}”, with an invitation of its own making; the developer's job "
@@ -143,8 +219,8 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     # job changed after the grant
     "changed-job.database": (
-        "The operator rewrites the job in its database: a hundred times the epochs, hardly any patients withheld.",
-        "运营方在数据库中改写任务：训练轮数增至百倍，几乎不留出患者。",
+        "The operator rewrites the job in its database: a hundred times the rounds, hardly any patients withheld.",
+        "运营方在数据库中改写任务：轮次增至百倍，几乎不留出患者。",
     ),
     "changed-job.database.why": (
         "A statement's name is its digest, and its digest is the ledger's leaf.",
@@ -216,14 +292,14 @@ CHEATS: dict[str, tuple[str, str]] = {
     # operator opens
     "stored.rows": (
         (
-            "{values} values of the hospital's patients are looked for in {size} bytes: every file, blob, database row "
+            "{values} values of the hospitals' patients are looked for in {size} bytes: every file, blob, database row "
             "and message ({places} places)."
         ),
-        "在 {size} 字节中查找医院患者的 {values} 个数值：每个文件、密文、数据库记录和消息（{places} 处）。",
+        "在 {size} 字节中查找各医院患者的 {values} 个数值：每个文件、密文、数据库记录和消息（{places} 处）。",
     ),
     "stored.rows.why": (
-        "The data never was here, not even as ciphertext: it went from the hospital to its own enclave.",
-        "数据从未到过这里，连密文也没有：它只从医院进入自己的盲盒。",
+        "The data never was here, not even as ciphertext: it went from each hospital to its own enclave.",
+        "数据从未到过这里，连密文也没有：它只从每家医院进入各自的盲盒。",
     ),
     "stored.weights": (
         "{values} pieces of the released model's weights are looked for in the same.",
@@ -255,8 +331,8 @@ CHEATS: dict[str, tuple[str, str]] = {
         "这些文件的密钥从未完整地出现在这里。",
     ),
     "stored.rows-control": (
-        "the same search finds all {values} values in the hospital's own file.",
-        "同样的查找在医院自己的文件中找到全部 {values} 个数值。",
+        "the same search finds all {values} values in the hospitals' own files.",
+        "同样的查找在各医院自己的文件中找到全部 {values} 个数值。",
     ),
     "stored.weights-control": (
         "and all {values} pieces in the model that the buyer opened.",
@@ -264,8 +340,8 @@ CHEATS: dict[str, tuple[str, str]] = {
     ),
     "stored.read-control": ("the opened model is read as one.", "打开后的模型可正常读取。"),
     "stored.locks-control": (
-        "the hospital's keys open one of the sealed keys at once.",
-        "医院的密钥立即打开其中一个。",
+        "a hospital's keys open one of the sealed keys at once.",
+        "某医院的密钥立即打开其中一个。",
     ),
     # ledger rewritten
     "rewritten.witness": (

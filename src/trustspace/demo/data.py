@@ -2,7 +2,8 @@
 
 569 fine-needle aspirates, 30 measurements of cell nuclei each, and the diagnosis (Wolberg, Street and
 Mangasarian, 1993). Every row is a patient. Before anything is sealed, a part of the patients is set aside:
-they are the buyer's own, and no hospital ever sees them.
+they are the buyer's own, and no hospital ever sees them. The others are dealt to hospitals of different size
+and case mix.
 """
 
 from __future__ import annotations
@@ -21,6 +22,32 @@ from trustspace.storage.files import write_atomic
 
 BUYER_PERCENT = 30
 _SEED = 1993
+
+
+@dataclass(frozen=True)
+class Site:
+    """What one hospital sees: how many patients of either finding, and of which size of cell nuclei.
+
+    ``leaning`` is the weight of the standardised logarithm of the mean radius in the draw from whom the hospitals
+    before left: 0 draws from all alike, below 0 small early findings come more often, above 0 large late ones.
+    ``key`` names it in words.py.
+    """
+
+    key: str
+    malignant: int
+    benign: int
+    leaning: float
+
+
+# Sized so that the smallest still withholds 24 patients, where a policy demands 20 by default, and that the two
+# findings can be told apart among them whatever the draw: with 30 and with 40 percent withheld, no evidence was red
+# in 5000 other draws.
+SITES = (
+    Site("university", 50, 96, 0.0),
+    Site("screening", 30, 74, -1.0),
+    Site("general", 26, 54, -3.0),
+    Site("cancer-centre", 42, 26, 3.0),
+)
 _CHINESE = {
     "radius": "半径", "texture": "纹理", "perimeter": "周长", "area": "面积", "smoothness": "平滑度",
     "compactness": "致密度", "concavity": "凹度", "concave points": "凹点", "symmetry": "对称性",
@@ -54,6 +81,7 @@ class Cohort:
     diagnosis: str
     positive: str
     negative: str
+    sites: tuple[Site, ...]
     hospitals: tuple[Rows, ...]
     buyer: Rows
 
@@ -65,10 +93,11 @@ class Cohort:
         return pa.table(columns)
 
 
-def load(hospitals: int, language: Language) -> Cohort:
+def load(language: Language, sites: tuple[Site, ...] = SITES) -> Cohort:
     """Deal the patients out: the buyer's own first, the others among the hospitals.
 
-    The draw is fixed, so that two plays compare the same patients; both diagnoses are dealt evenly.
+    The draw is fixed, so that two plays compare the same patients. Who is left when the last hospital's turn
+    comes is its own.
 
     Raises:
         Unavailable: scikit-learn is not installed.
@@ -84,15 +113,23 @@ def load(hospitals: int, language: Language) -> Cohort:
     table = load_breast_cancer()
     malignant = np.asarray(table.target) == list(table.target_names).index("malignant")
     values = np.asarray(table.data, dtype=np.float64)
+    size = np.log(values[:, list(table.feature_names).index("mean radius")])
+    size = (size - size.mean()) / size.std()
     draw = np.random.default_rng(_SEED)
-    parts: list[list[int]] = [[] for _ in range(hospitals)]
+    parts: list[list[int]] = [[] for _ in sites]
     buyers: list[int] = []
     for finding in (True, False):
         patients = draw.permutation(np.flatnonzero(malignant == finding))
         kept = round(len(patients) * BUYER_PERCENT / 100)
         buyers += patients[:kept].tolist()
-        for number, share in enumerate(np.array_split(patients[kept:], hospitals)):
-            parts[number] += share.tolist()
+        left = patients[kept:]
+        for number, site in enumerate(sites[:-1]):
+            weight = np.exp(site.leaning * size[left])
+            count = site.malignant if finding else site.benign
+            chosen = draw.choice(left, size=count, replace=False, p=weight / weight.sum())
+            parts[number] += chosen.tolist()
+            left = np.setdiff1d(left, chosen)
+        parts[-1] += left.tolist()
 
     def rows(chosen: list[int]) -> Rows:
         index = draw.permutation(np.array(chosen))
@@ -104,6 +141,7 @@ def load(hospitals: int, language: Language) -> Cohort:
         diagnosis=_LABELS["diagnosis"][language],
         positive=_LABELS["malignant"][language],
         negative=_LABELS["benign"][language],
+        sites=sites,
         hospitals=tuple(rows(part) for part in parts),
         buyer=rows(buyers),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from trustspace.client import audit, releases
@@ -14,7 +16,7 @@ from trustspace.domain import certificate as certificates
 from trustspace.domain.certificate import Verified
 from trustspace.errors import VerificationFailed
 from trustspace.jobs.released import load_released
-from trustspace.jobs.sections import MODEL_ARTIFACT
+from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
 
 PATIENTS_SHOWN = 6
 _USE = (
@@ -80,6 +82,12 @@ def verify_offline(play: Play) -> Verified:
         f" --artifact delivery/{MODEL_ARTIFACT}",
     )  # fmt: skip
     return verified
+
+
+def loss_per_round(play: Play) -> list[float]:
+    """The mean loss over all hospitals' training patients in each round, from the released metrics."""
+    metrics = json.loads((play.delivery / METRICS_ARTIFACT).read_bytes())
+    return [float(loss) for loss in metrics["loss_per_round"]]
 
 
 def use_model(play: Play, verified: Verified) -> Auc:

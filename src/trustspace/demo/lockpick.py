@@ -53,14 +53,14 @@ def _of_output(body: Output) -> list[Lock]:
         for unit in artifact.units:
             for share in unit.shares:
                 info = share_binding(
-                    job=body.job, offer=body.offer, artifact=artifact.name, source_unit=unit.source_unit,
+                    job=body.job, run=body.run, artifact=artifact.name, source_unit=unit.source_unit,
                     reviewer=share.reviewer,
                 )  # fmt: skip
                 found.append(Lock(artifact.name, bytes.fromhex(share.sealed), info))
     for evidence in body.evidence:
         for key in evidence.keys:
             info = share_binding(
-                job=body.job, offer=body.offer, artifact=EVIDENCE, source_unit=evidence.source_unit,
+                job=body.job, run=body.run, artifact=EVIDENCE, source_unit=evidence.source_unit,
                 reviewer=key.reviewer,
             )  # fmt: skip
             found.append(Lock(EVIDENCE, bytes.fromhex(key.sealed), info))

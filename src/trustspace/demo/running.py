@@ -1,8 +1,9 @@
-"""The middle: brokers release keys to the granted run, enclaves run it in a sandbox, reviewers decide on evidence."""
+"""The middle: brokers release keys to the run, enclaves train together in sandboxes, reviewers decide on evidence."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -10,10 +11,13 @@ from rich.text import Text
 
 from trustspace.client import jobs, review
 from trustspace.client.home import PartyHome
-from trustspace.demo.cast import Hospital, Play, wait_until
+from trustspace.demo.asking import ROUNDS
+from trustspace.demo.cast import Play, wait_until
 from trustspace.demo.prose import Prose
-from trustspace.domain.records import OutputRecord
+from trustspace.demo.thieves import output_of
+from trustspace.demo.veto import Veto
 from trustspace.errors import TrustspaceError
+from trustspace.evidence.checks import Status
 from trustspace.evidence.render import MARKS
 from trustspace.evidence.report import Report
 from trustspace.evidence.words import STATUSES, TITLES, VERDICTS
@@ -25,32 +29,31 @@ def run_job(play: Play) -> None:
     """Wait for the run that everybody granted, and look at what it left."""
     stage = play.stage
     stage.scene("scene.run")
-    hospital = play.hospitals[0]
+    first = play.hospitals[0]
     started = time.monotonic()
-    wait_until(lambda: _finished(hospital, play.job), "run")
+    wait_until(lambda: _finished(play, play.job), "run")
     seconds = time.monotonic() - started
-    stage.does("broker", "run.released", command=f"trustspace --home {hospital.home.path.name} broker serve")
-    status = hospital.door().status()
-    sandbox = status["sandbox"]
+    stage.does("broker", "run.released", command=f"trustspace --home {first.folder} broker serve")
+    statuses = [hospital.door().status() for hospital in play.hospitals]
+    sandbox = statuses[0]["sandbox"]
     facts = [
-        ("run.tier", str(status["evidence"]["sandbox_tier"])),
+        ("run.tier", str(statuses[0]["evidence"]["sandbox_tier"])),
         ("run.user", stage.say(f"run.user-{sandbox['user']}")),
         ("run.memory", str(sandbox["memory"])),
         ("run.host", f"Linux {sandbox['kernel']}, bubblewrap {sandbox['bubblewrap']}"),
-        ("run.first-row", f"{status['first_row_ms'].get(play.job, 0)} ms"),
+        ("run.first-row", ", ".join(f"{status['first_row_ms'].get(play.job, 0)} ms" for status in statuses)),
     ]
     stage.does(
         "enclave", "run.ran", stage.facts([(stage.say(key), value) for key, value in facts]),
-        seconds=f"{seconds:.1f}", command=f"trustspace --home {hospital.home.path.name} enclave status",
+        rounds=ROUNDS, seconds=f"{seconds:.1f}", command=f"trustspace --home {first.folder} enclave status",
     )  # fmt: skip
-    output = hospital.home.session.job(play.job).view.get(OutputRecord, _output(hospital, play.job))
-    assert output is not None
+    output = output_of(play)
     columns = [stage.say("col.artifact"), stage.say("col.sealed"), stage.say("col.opens")]
     rows = [
         (a.name, f"{a.sealed_bytes:,}", stage.say("run.opens-own" if a.role == "log" else "run.opens-all"))
         for a in output.body.artifacts
     ]
-    stage.does("enclave", "run.sealed", stage.table(columns, rows, right=(1,)))
+    stage.does("enclave", "run.sealed", stage.table(columns, rows, right=(1,)), signers=len(output.signers))
     stage.sees(
         "developer", "run.coarse", state=stage.say(f"coarse.{state_of(play.developer, play.job)}"),
         command="trustspace --home developer job list",
@@ -62,17 +65,15 @@ def state_of(home: PartyHome, job: str) -> str:
     return next(str(j["state"]) for j in jobs.listing(home) if j["statement"] == job)
 
 
-def _output(hospital: Hospital, job: str) -> str:
-    return next(str(j["output"]) for j in jobs.listing(hospital.home) if j["statement"] == job)
-
-
-def _finished(hospital: Hospital, job: str) -> str | None:
-    state = state_of(hospital.home, job)
+def _finished(play: Play, job: str) -> str | None:
+    state = state_of(play.hospitals[0].home, job)
     if state in ("submitted", "granted", "running"):
         return None
     if state != "in-review":
-        failures = hospital.door().status()["failures"]
-        log = next((str(f["log"]) for f in failures if f["job"] == job), "")
+        failures = [
+            (h.name, f) for h in play.hospitals for f in h.door().status()["failures"] if f["job"] == job
+        ]
+        log = "; ".join(f"{name}: {failure['reason']}: {failure['log']}" for name, failure in failures)
         raise TrustspaceError("The run ended in state {state}: {log}", state=state, log=log)
     return state
 
@@ -81,25 +82,57 @@ def decide(play: Play) -> None:
     """Each hospital's reviewer is shown the evidence on the exact bytes, and by approving hands on a share."""
     stage = play.stage
     stage.scene("scene.review")
-    for hospital in play.hospitals:
-        home, name = hospital.home, hospital.home.path.name
-        case = review.open_case(home, play.job, hospital.reviewer)
-        stage.sees(
-            "reviewer", "review.evidence", stage.box(*_evidence(play, case.report), title=stage.say("review.report")),
-            reviewer=hospital.reviewer,
-            command=(
-                f'trustspace --home {name} review list --reviewer "{hospital.reviewer}"',
-                f'trustspace --home {name} review show {play.job[:12]} --reviewer "{hospital.reviewer}"',
-            ),
-        )  # fmt: skip
-        comment = stage.say("review.comment")
+    cases = [review.open_case(h.home, play.job, h.reviewer) for h in play.hospitals]
+    first = play.hospitals[0]
+    stage.sees(
+        "reviewer", "review.evidence",
+        stage.box(*_evidence(play, cases[0].report), title=stage.say("review.report")),
+        reviewer=first.reviewer,
+        command=(
+            f'trustspace --home {first.folder} review list --reviewer "{first.reviewer}"',
+            f'trustspace --home {first.folder} review show {play.job[:12]} --reviewer "{first.reviewer}"',
+        ),
+    )  # fmt: skip
+    stage.sees("reviewer", "review.all", _side_by_side(play, [case.report for case in cases]))
+    veto = Veto(play)
+    said = []
+    for hospital, case in zip(play.hospitals, cases, strict=True):
+        if hospital is play.hospitals[-1]:
+            veto.without_the_last()
+        comment = _comment(play, case.report)
         # A red verdict is not approved here: the story would end, as it should.
-        review.approve(home, case, comment=comment)
-        stage.does(
-            "reviewer", "review.approved", reviewer=hospital.reviewer, buyer=play.buyer.party.name,
-            command=f"trustspace --home {name} review approve {play.job[:12]}"
-            f' --reviewer "{hospital.reviewer}" --comment "{comment}"',
-        )  # fmt: skip
+        review.approve(hospital.home, case, comment=comment)
+        said.append((hospital.reviewer, hospital.name, comment))
+    columns = [stage.say("who.reviewer"), stage.say("col.party"), stage.say("col.comment")]
+    stage.does(
+        "reviewer", "review.approved", stage.table(columns, said), buyer=play.buyer.party.name,
+        command=f"trustspace --home {first.folder} review approve {play.job[:12]}"
+        f' --reviewer "{first.reviewer}" --comment "{said[0][2]}"',
+    )  # fmt: skip
+    veto.with_all()
+    play.tried(veto.cheat)
+
+
+def _comment(play: Play, report: Report) -> str:
+    """Why a reviewer approves: what was amber is named, with the reason that it does not stand in the way."""
+    say = play.stage.say
+    amber = [check.name for check in report.checks if check.status == "warned"]
+    return " ".join([say("review.comment"), *(say(f"review.comment.{name}") for name in amber)])
+
+
+def _side_by_side(play: Play, reports: Sequence[Report]) -> RenderableType:
+    """Every hospital's own report, check by check."""
+    stage, language = play.stage, play.stage.language
+    rows = [
+        (TITLES[check.name][language], *(_mark(play, report.check(check.name).status) for report in reports))
+        for check in reports[0].checks
+    ]
+    rows.append(("", *(VERDICTS[report.verdict][language] for report in reports)))
+    return stage.table([stage.say("review.report"), *(h.reviewer for h in play.hospitals)], rows)
+
+
+def _mark(play: Play, status: Status) -> str:
+    return f"{MARKS[status]} {STATUSES[status][play.stage.language]}"
 
 
 def _evidence(play: Play, report: Report) -> list[RenderableType]:

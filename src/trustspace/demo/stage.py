@@ -15,7 +15,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from trustspace.demo.attempts import Cheat
+from trustspace.demo.attempts import Attempt, Cheat
 from trustspace.demo.prose import Command, Prose
 from trustspace.demo.words import Language, say
 from trustspace.errors import TrustspaceError
@@ -151,24 +151,15 @@ class Stage:
         """A cheat: what was tried, why it does not work, and what shows that it could have."""
         self._cheats += 1
         parts: list[RenderableType] = []
+        told: set[str] = set()
         for attempt in cheat.attempts:
-            mark, style = ("✓", "green") if attempt.control else ("✗", "red")
-            if not attempt.as_it_should:
-                mark, style = "!!", "bold red reverse"
-            grid = Table.grid(padding=(0, 1), expand=True)
-            grid.add_column(width=2, no_wrap=True)
-            grid.add_column(ratio=1)
-            lines: list[RenderableType] = []
-            tried = self.say(attempt.key, **attempt.details)
-            if attempt.control:
-                lines.append(Prose(self.say("cheat.control") + tried))
-            else:
-                lines.append(Prose(tried, "bold"))
-                lines.append(Prose(self.say(f"{attempt.key}.why", **attempt.details)))
-            if attempt.stopped is not None:
-                lines.append(Prose(self.error_text(attempt.stopped), GREY))
-            grid.add_row(Text(mark, style=style), Group(*lines))
-            parts.append(grid)
+            if attempt.key in told and attempt.as_it_should:
+                continue  # the same at another hospital; the last table counts it
+            told.add(attempt.key)
+            parts.append(self._attempt(attempt))
+        repeated = len(cheat.attempts) - len(parts)
+        if repeated:
+            parts.append(Prose(self.say("cheat.repeated", count=repeated), GREY))
         verdict = self.say("cheat.refused" if cheat.refused else "cheat.succeeded")
         self.console.print()
         self.console.print(
@@ -178,6 +169,25 @@ class Stage:
                 subtitle=Text(f"{verdict}, {self.seconds:.1f} s"), title_align="left", subtitle_align="right",
             )
         )  # fmt: skip
+
+    def _attempt(self, attempt: Attempt) -> RenderableType:
+        mark, style = ("✓", "green") if attempt.control else ("✗", "red")
+        if not attempt.as_it_should:
+            mark, style = "!!", "bold red reverse"
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(width=2, no_wrap=True)
+        grid.add_column(ratio=1)
+        lines: list[RenderableType] = []
+        tried = self.say(attempt.key, **attempt.details)
+        if attempt.control:
+            lines.append(Prose(self.say("cheat.control") + tried))
+        else:
+            lines.append(Prose(tried, "bold"))
+            lines.append(Prose(self.say(f"{attempt.key}.why", **attempt.details)))
+        if attempt.stopped is not None:
+            lines.append(Prose(self.error_text(attempt.stopped), GREY))
+        grid.add_row(Text(mark, style=style), Group(*lines))
+        return grid
 
     def note(self, key: str, **details: str | int) -> None:
         """Something to be said by nobody in particular."""

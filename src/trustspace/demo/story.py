@@ -14,19 +14,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trustspace.demo import asking, delivering, forgers, impostors, running, thieves
+from rich.text import Text
+
+from trustspace.demo import asking, delivering, forgers, impostors, running, sums, thieves
 from trustspace.demo.cast import Play, move_in
 from trustspace.demo.data import load
-from trustspace.demo.figures import Auc, bar
+from trustspace.demo.figures import BAR_FROM, Auc, bar, plot
 from trustspace.demo.processes import Processes
 from trustspace.demo.stage import Explain, Stage
 from trustspace.demo.words import Language
 from trustspace.errors import CATALOGUE, InvalidInput, TrustspaceError, VerificationFailed
 from trustspace.storage.files import write_atomic
 
-# The platform of today runs a job on one source unit; the story is written for any number of them.
-HOSPITALS = 1
-ROUNDS = 1
 CHEATED = 1
 INTERRUPTED = 130
 
@@ -63,7 +62,7 @@ def _play(root: Path, stage: Stage, processes: Processes, json_path: Path | None
     if json_path is not None and not json_path.absolute().parent.is_dir():
         raise InvalidInput("There is no folder {folder}.", fix="Make it first.", folder=str(json_path.parent))
     stage.opening()
-    cohort = load(HOSPITALS, stage.language)
+    cohort = load(stage.language)
     stage.scene("scene.cast")
     play = move_in(root, stage, cohort, processes)
     asking.seal_data(play)
@@ -72,6 +71,7 @@ def _play(root: Path, stage: Stage, processes: Processes, json_path: Path | None
     asking.look_and_grant(play)
     running.run_job(play)
     stage.scene("scene.waiting")
+    play.tried(sums.altered_contribution(play))
     play.tried(thieves.buyer_before_approval(play))
     play.tried(thieves.release_without_approval(play))
     stage.note("held", name=play.developer.party.name)
@@ -88,10 +88,11 @@ def _play(root: Path, stage: Stage, processes: Processes, json_path: Path | None
     processes.stop_all()
     stage.does("operator", "offline.stopped")
     certificate_verified, auc = _offline(play)
+    losses = delivering.loss_per_round(play)
     seconds = stage.seconds
-    _result(play, auc, certificate_verified=certificate_verified, seconds=seconds)
+    _result(play, auc, losses, certificate_verified=certificate_verified, seconds=seconds)
     report = {
-        "hospitals": len(play.hospitals), "rounds": ROUNDS, "auc": auc.to_json() if auc else None,
+        "hospitals": len(play.hospitals), "rounds": len(losses), "auc": auc.to_json() if auc else None,
         "cheats": [{"name": cheat.name, "refused": cheat.refused} for cheat in play.cheats],
         "certificate_verified": certificate_verified, "seconds": round(seconds, 2),
     }  # fmt: skip
@@ -113,18 +114,16 @@ def _offline(play: Play) -> tuple[bool, Auc | None]:
     return True, delivering.use_model(play, verified)
 
 
-def _result(play: Play, auc: Auc | None, *, certificate_verified: bool, seconds: float) -> None:
+def _result(
+    play: Play, auc: Auc | None, losses: list[float], *, certificate_verified: bool, seconds: float
+) -> None:
     stage, say = play.stage, play.stage.say
     stage.scene("scene.result")
     if auc is not None:
-        figures = [(say(f"auc.{name}"), f"{value:.4f}", bar(value)) for name, value in auc.to_json().items()]
-        stage.console.print()
-        stage.console.print(
-            stage.table([say("col.model"), "AUC", say("col.bar")], figures, right=(1,),
-                        title=say("auc.title", patients=len(play.cohort.buyer)))
-        )  # fmt: skip
-        if len(play.hospitals) == 1:
-            stage.note("auc.one")
+        _figures(play, auc)
+        stage.note("loss.title", rounds=len(losses), hospitals=len(play.hospitals))
+        for line in plot(losses):
+            stage.console.print(Text(line.rstrip()))
     rows = [
         (say(f"cheat.{cheat.name}"), str(sum(not a.control for a in cheat.attempts)),
          str(sum(a.control for a in cheat.attempts)), say("cheat.refused" if cheat.refused else "cheat.succeeded"))
@@ -138,6 +137,25 @@ def _result(play: Play, auc: Auc | None, *, certificate_verified: bool, seconds:
         "summary", cheats=len(play.cheats), refused=refused, seconds=f"{seconds:.1f}",
         certificate=say("certificate.holds" if certificate_verified else "certificate.broken"),
     )  # fmt: skip
+
+
+def _figures(play: Play, auc: Auc) -> None:
+    """Who could have learned what, measured on the same patients: each hospital alone, and all together."""
+    stage, say = play.stage, play.stage.say
+    found = [
+        (say("auc.own", name=hospital.name), str(len(hospital.rows)), value)
+        for hospital, value in zip(play.hospitals, auc.own, strict=True)
+    ]
+    everybody = str(sum(len(hospital.rows) for hospital in play.hospitals))
+    for name, value in auc.to_json().items():
+        found.append((say(f"auc.{name}"), "" if name == "local" else everybody, value))
+    columns = [say("col.model"), say("col.patients"), "AUC", say("col.bar", low=f"{BAR_FROM:g}")]
+    rows = [(what, patients, f"{value:.4f}", bar(value)) for what, patients, value in found]
+    stage.console.print()
+    stage.console.print(
+        stage.table(columns, rows, right=(1, 2), title=say("auc.title", patients=len(play.cohort.buyer)))
+    )
+    stage.note("auc.told")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from trustspace.demo.cheat_words import CHEATS
+from trustspace.demo.closing_words import CLOSING
 
 Language = Literal["en", "zh"]
 
@@ -12,15 +13,17 @@ STORY: dict[str, tuple[str, str]] = {
     "title": ("trustspace: the story once", "trustspace：完整的一次"),
     "intro": (
         (
-            "A hospital's data trains a model for a clinic. The developer never sees the data, the operator sees "
-            "neither data nor model, and the clinic gets the model only once the hospital's reviewer has approved it. "
-            "Everything below really happens, in separate processes over mutual TLS, with the measurements of 569 real "
-            "patients. Lines that begin with $ are what a person would type."
+            "Four hospitals train a model for a clinic together. The developer never sees their data, the operator "
+            "sees neither data nor model, no hospital sees what another one put in, and the clinic gets the model only "
+            "once the reviewers of all four have approved it. Everything below really happens, in separate processes "
+            "over mutual TLS, with the measurements of 569 real patients. Lines that begin with $ are what a person "
+            "would type."
         ),
         (
-            "一家医院的数据，为一家门诊部训练模型。开发方始终看不到数据，运营方既看不到数据也看不到模型，"
-            "门诊部只有在医院审查员批准之后才能得到模型。以下每一步都真实发生：各方进程相互独立，经双向 TLS 通信，"
-            "数据为 569 名真实患者的检测值。以 $ 开头的行是人工操作时输入的命令。"
+            "四家医院共同为一家门诊部训练模型。开发方始终看不到数据，运营方既看不到数据也看不到模型，"
+            "任何一家医院都看不到别家的部分，门诊部只有在四家医院的审查员全部批准之后才能得到模型。"
+            "以下每一步都真实发生：各方进程相互独立，经双向 TLS 通信，数据为 569 名真实患者的检测值。"
+            "以 $ 开头的行是人工操作时输入的命令。"
         ),
     ),
     "yes": ("yes", "是"),
@@ -36,9 +39,19 @@ STORY: dict[str, tuple[str, str]] = {
     "who.reviewer": ("reviewer", "审查员"),
     "who.auditor": ("auditor", "审计方"),
     "name.space": ("Regional Trusted Space", "区域可信操作空间"),
-    "name.hospital": ("Riverside Hospital", "河畔医院"),
-    "name.reviewer": ("Dr Li", "李医生"),
-    "name.enclave": ("Riverside machine room", "河畔医院机房"),
+    "name.university": ("Riverside University Hospital", "河畔大学医院"),
+    "name.general": ("Hillside General", "山麓综合医院"),
+    "name.screening": ("Lakeside Screening Clinic", "湖滨筛查门诊"),
+    "name.cancer-centre": ("Harbour Cancer Centre", "海港肿瘤中心"),
+    "mix.university": ("findings of every kind", "各类病例"),
+    "mix.general": ("rather small findings", "偏小的病灶"),
+    "mix.screening": ("small, early findings", "早期小病灶"),
+    "mix.cancer-centre": ("large, late findings", "晚期大病灶"),
+    "reviewer.university": ("Dr Li", "李医生"),
+    "reviewer.general": ("Dr Wang", "王医生"),
+    "reviewer.screening": ("Dr Chen", "陈医生"),
+    "reviewer.cancer-centre": ("Dr Zhao", "赵医生"),
+    "name.enclave": ("Machine room of {name}", "{name}机房"),
     "name.developer": ("Northlight Models", "北辰模型"),
     "name.buyer": ("City Clinic", "市立门诊部"),
     "name.auditor": ("Audit Office", "审计事务所"),
@@ -46,10 +59,10 @@ STORY: dict[str, tuple[str, str]] = {
     "interrupted": ("Interrupted; every process is ended and removed.", "已中断；全部进程均已结束并清理。"),
     "kept": (
         (
-            "Everything is kept in {folder}: homes with their keys, the hospital's file, logs. Delete it when you are "
+            "Everything is kept in {folder}: homes with their keys, the hospitals' files, logs. Delete it when you are "
             "done."
         ),
-        "全部内容保留在 {folder}：各方的目录和密钥、医院的文件、日志。查看后请删除。",
+        "全部内容保留在 {folder}：各方的目录和密钥、各医院的文件、日志。查看后请删除。",
     ),
     # 1
     "scene.cast": ("Everybody moves in", "各方入驻"),
@@ -73,11 +86,11 @@ STORY: dict[str, tuple[str, str]] = {
     ),
     "enclave.made": (
         (
-            "Is vouched for by its hospital's root key, and shows what its host can isolate: {tier}. It dials out to "
-            "the space; its own door opens to the hospital alone. Now running, everything on 127.0.0.1:"
+            "Each is vouched for by its hospital's root key, and shows what its host can isolate: {tier}. It dials out "
+            "to the space; its own door opens to its hospital alone. Now running, everything on 127.0.0.1:"
         ),
         (
-            "由医院的根密钥担保，并说明其主机的隔离能力：{tier}。它主动连接操作空间，自己的门只对本医院开放。"
+            "每个盲盒由本医院的根密钥担保，并说明其主机的隔离能力：{tier}。它主动连接操作空间，自己的门只对本医院开放。"
             "目前运行的进程（均在 127.0.0.1）："
         ),
     ),
@@ -91,7 +104,7 @@ STORY: dict[str, tuple[str, str]] = {
     "col.process": ("process", "进程"),
     "col.address": ("listens on", "监听地址"),
     # 2
-    "scene.data": ("The hospital seals its data", "医院密封数据"),
+    "scene.data": ("The hospitals seal their data", "各医院密封数据"),
     "data.title": ("Breast cytology, fine-needle aspirates", "乳腺细针穿刺细胞学"),
     "data.profile": (
         (
@@ -110,15 +123,19 @@ STORY: dict[str, tuple[str, str]] = {
     "data.no-values": ("(no values)", "（不公开取值）"),
     "data.sealed": (
         (
-            "Draws a key that stays in its key store, seals the table with it and streams the ciphertext to its own "
-            "enclave ({size} bytes). The space gets the confirmed description and a mock sample drawn from that alone. "
-            "Dataset {digest}."
+            "Each hospital draws a key that stays in its key store, seals its table with it and streams the ciphertext "
+            "to its own enclave. The space gets the confirmed description and a mock sample drawn from that alone. The "
+            "four differ in size and in whom they see:"
         ),
         (
-            "生成一把只留在本院密钥库中的密钥，用它密封数据表，并将密文传入自己的盲盒（{size} 字节）。"
-            "操作空间只得到已确认的描述，以及仅由该描述生成的模拟样本。数据资源 {digest}。"
+            "每家医院生成一把只留在本院密钥库中的密钥，用它密封数据表，并将密文传入自己的盲盒。"
+            "操作空间只得到已确认的描述，以及仅由该描述生成的模拟样本。四家医院规模不同，所见病例也不同："
         ),
     ),
+    "col.mix": ("case mix", "病例构成"),
+    "col.patients": ("patients", "患者"),
+    "col.malignant": ("malignant", "恶性"),
+    "col.public-rows": ("public", "公开"),
     "col.column": ("column", "列"),
     "col.officer": ("the officer alone", "仅专员可见"),
     "col.public": ("the public", "对外公开"),
@@ -126,22 +143,23 @@ STORY: dict[str, tuple[str, str]] = {
     "scene.ask": ("The developer asks", "开发方提出任务"),
     "ask.mock": (
         (
-            "Only a description (“{title}”, {unit}, {rows} rows, {columns} columns) and {mock} made-up rows to try "
-            "code on. No row of the hospital's was ever near this:"
+            "Only descriptions (“{title}”, {unit}, {rows} rows, {columns} columns; {others} others like it) and {mock} "
+            "made-up rows of each to try code on. No row of a hospital's was ever near these:"
         ),
         (
-            "只有一份描述（“{title}”，{unit}，{rows}行，{columns} 列）和 {mock} 行用于调试代码的模拟数据，"
-            "与医院的任何一行都无关："
+            "只有描述（“{title}”，{unit}，行数 {rows}，{columns} 列；另有 {others} 份类似的）"
+            "和每份 {mock} 行用于调试代码的模拟数据，与医院的任何一行都无关："
         ),
     ),
     "ask.submitted": (
         (
-            "Writes a job file (logistic regression, {columns} columns, target “{target}”, {epochs} epochs, a fifth of "
-            "the patients withheld) and signs it: job {job}."
+            "Writes a job file (logistic regression over {hospitals} hospitals, {columns} columns, target “{target}”, "
+            "{rounds} rounds of {epochs} passes in each hospital, {withheld} % of the patients withheld) and signs it: "
+            "job {job}."
         ),
         (
-            "编写任务文件（逻辑回归，{columns} 列，目标“{target}”，训练 {epochs} 轮，留出五分之一患者）"
-            "并签名：任务 {job}。"
+            "编写任务文件（{hospitals} 家医院联合的逻辑回归，{columns} 列，目标“{target}”，共 {rounds} 个轮次、"
+            "每轮在各医院训练 {epochs} 遍，留出 {withheld} % 的患者）并签名：任务 {job}。"
         ),
     ),
     "ask.countersigned": (
@@ -154,7 +172,7 @@ STORY: dict[str, tuple[str, str]] = {
         "为细胞学诊断提供第二意见。模型仅在门诊部内部使用。",
     ),
     # 4
-    "scene.grant": ("The hospital looks, and grants", "医院审阅并授权"),
+    "scene.grant": ("The hospitals look, and grant", "各医院审阅并授权"),
     "grant.request": (
         (
             "The officer of {name} sees exactly what is asked, every name in it checked against the pinned "
@@ -173,9 +191,17 @@ STORY: dict[str, tuple[str, str]] = {
     "request.columns-of": ("{count}: {first} … {last}", "共 {count} 列：{first} … {last}"),
     "request.model": ("model", "模型"),
     "request.model-of": (
-        "{model} of {target} = {positive}; {epochs} epochs, {optimiser}",
-        "{model}：{target} = {positive}；{epochs} 轮，{optimiser}",
+        "{model} of {target} = {positive}; {optimiser}",
+        "{model}：{target} = {positive}；{optimiser}",
     ),
+    "request.rounds": ("rounds", "轮次"),
+    "request.rounds-of": (
+        "{rounds} of {strategy}, {epochs} passes each; an update's norm is at most {clip}",
+        "{strategy} 共 {rounds} 轮，每轮 {epochs} 遍；单次更新的范数不超过 {clip}",
+    ),
+    "request.units": ("together with", "共同参与"),
+    "request.minimum": ("smallest sum", "求和下限"),
+    "request.minimum-of": ("of {minimum} hospitals", "{minimum} 家医院"),
     "request.code": ("code", "代码"),
     "request.no-code": (
         "the platform's own training loop, none of the developer's",
@@ -189,31 +215,38 @@ STORY: dict[str, tuple[str, str]] = {
     "request.pinned": ("{name} ({fingerprint}…, pinned)", "{name}（{fingerprint}…，已登记）"),
     "grant.granted": (
         (
-            "{name} signs the grant: one run, in its own enclave, reviewed by {reviewer}. This is the human act; "
-            "without it its broker seals no key to anybody."
+            "All four sign a grant: one run, each in its own enclave, each with its own reviewer. This is the human "
+            "act; without it a hospital's broker seals no key to anybody, and without all four nothing runs."
         ),
-        "{name}签署授权：仅一次运行，在自己的盲盒中，由{reviewer}审查。这是人的决定；没有它，密钥代理不会向任何人释放密钥。",
+        (
+            "四家医院各签署一份授权：仅一次运行，各在自己的盲盒中，由本院审查员审查。这是人的决定；"
+            "没有它，该医院的密钥代理不会向任何人释放密钥；缺少任何一家，任务都不会运行。"
+        ),
     ),
     # 5
-    "scene.run": ("The enclave runs the job", "盲盒运行任务"),
+    "scene.run": ("The enclaves train together", "各盲盒联合训练"),
     "run.released": (
         (
-            "Gives the enclave a fresh challenge, checks the one-time key that it offers, counts the run, and seals "
-            "the data key to it, bound to dataset, job, code, parameters, evidence and buyer."
+            "Each gives every enclave a fresh challenge, checks the one-time key that its own enclave offers, counts "
+            "the run, and seals the data key to it, bound to dataset, job, code, parameters, evidence and buyer."
         ),
         (
-            "向盲盒发出新的挑战，核对其一次性密钥，先将运行次数记账，再把数据密钥密封给它，"
+            "各自向每个盲盒发出新的挑战，核对本院盲盒提出的一次性密钥，先将运行次数记账，再把数据密钥密封给它，"
             "并绑定数据资源、任务、代码、参数、证明与使用单位。"
         ),
     ),
     "run.ran": (
         (
-            "Opens the data in memory, trains in one sandbox and judges the exported model in a fresh one, on patients "
-            "that training never had. From grant to sealed output: {seconds} s."
+            "Opens its hospital's data in memory, and keeps one sandbox for the whole training. In each of {rounds} "
+            "rounds all four sign the same set of members, hide their updates under masks that cancel out in the sum, "
+            "let the space add, and take the same step; one of them adds up again before anything is opened. In the "
+            "end a fresh sandbox judges the model on patients that training never had. From grant to sealed output: "
+            "{seconds} s."
         ),
         (
-            "在内存中打开数据，在一个沙箱中训练，再在另一个全新的沙箱中用训练从未见过的患者检验导出的模型。"
-            "从授权到密封产出：{seconds} 秒。"
+            "在内存中打开本院数据，整个训练只用一个沙箱。在 {rounds} 个轮次的每一轮中，四家签署同一份成员名单，"
+            "用在求和时相互抵消的掩码遮住各自的更新，由操作空间相加，再各自走同样的一步；打开之前由其中一家重新相加核对。"
+            "最后用一个全新的沙箱，在训练从未见过的患者上检验模型。从授权到密封产出：{seconds} 秒。"
         ),
     ),
     "run.tier": ("sandbox", "沙箱等级"),
@@ -225,13 +258,17 @@ STORY: dict[str, tuple[str, str]] = {
     "run.first-row": ("first row after", "首行数据"),
     "run.sealed": (
         (
-            "Seals each artifact under a key of its own, pads it, and splits that key among those who will decide. The "
-            "space stores what it cannot open:"
+            "All {signers} hold the same model, seal each artifact under a key of its own, split that key among those "
+            "who will decide, and come to the same bytes; each signs them. The space stores what it cannot open:"
         ),
-        "每个文件各用一把密钥密封并填充，再把密钥拆分给有权裁决的人。操作空间保存的是它打不开的内容：",
+        (
+            "{signers} 个盲盒得到同一模型，各文件各用一把密钥密封，把密钥拆分给有权裁决的人，"
+            "得到逐字节相同的结果并各自签名。"
+            "操作空间保存的是它打不开的内容："
+        ),
     ),
-    "run.opens-all": ("if every hospital concerned approves", "须所有相关医院批准"),
-    "run.opens-own": ("for the hospital's own reviewers only", "仅供本医院审查员"),
+    "run.opens-all": ("if all four hospitals approve", "须四家医院全部批准"),
+    "run.opens-own": ("for one hospital's own reviewers only", "仅供该医院审查员"),
     "run.coarse": (
         "One word: “{state}”. No log, no metric, no finer clock.",
         "只有一个词：“{state}”。没有日志、指标或更细的时间。",
@@ -248,31 +285,51 @@ STORY: dict[str, tuple[str, str]] = {
     "scene.waiting": ("A sealed output, and nobody's yet", "密封的产出，尚不属于任何人"),
     "held": (
         (
-            "{name} asks for the same job once more and the hospital grants it. Its enclave is held still for a "
-            "moment, so that this second run can be attacked from close up, with the run's own one-time key in hand:"
+            "{name} asks for the same job once more and the hospitals grant it. Their enclaves are held still for a "
+            "moment, so that this second run can be attacked from close up, with a run's own one-time key in hand:"
         ),
-        "{name}再次提出同一任务，医院授权。此时让盲盒暂停片刻，以便手握这次运行的一次性密钥，近距离攻击这第二次运行：",
+        "{name}再次提出同一任务，各医院授权。此时让盲盒暂停片刻，以便手握一次运行的一次性密钥，近距离攻击这第二次运行：",
     ),
     # 7
-    "scene.review": ("The reviewer decides", "审查员裁决"),
+    "scene.review": ("The reviewers decide", "审查员裁决"),
     "review.evidence": (
         "{reviewer} opens the evidence with a reviewer's key, checked to speak of the very bytes in the output:",
         "{reviewer}用审查密钥打开证据报告，并已核对报告所说正是产出中的这些字节：",
     ),
     "review.report": ("evidence", "证据报告"),
+    "review.all": (
+        "Every hospital has a report of its own, on its own patients, which only its reviewer can open:",
+        "每家医院都有一份关于本院患者的报告，只有本院审查员能打开：",
+    ),
     "review.comment": ("Fit for its purpose.", "符合用途。"),
+    "review.comment.withheld_metrics": (
+        "Some difference is to be expected on so few withheld patients.",
+        "留出患者较少，有一定差距在预料之中。",
+    ),
+    "review.comment.sizes": (
+        "There is room because we are small; the platform's own code wrote the weights of 30 columns.",
+        "有余量是因为本院患者少；文件由平台自有代码写出，内容是 30 列的权重。",
+    ),
+    "review.comment.digests": ("We know what ran.", "运行内容我们已知悉。"),
+    "review.comment.declared_vs_observed": ("We know the files.", "文件我们已知悉。"),
+    "review.comment.platform": ("We know that machine.", "该主机我们了解。"),
+    "review.comment.sums": ("Who dropped out is known to us.", "退出的成员我们已知悉。"),
+    "review.comment.buyer_history": ("We know what they have.", "对方已有的内容我们已知悉。"),
+    "review.comment.custom_code": ("We have read the code.", "代码已审阅。"),
+    "review.comment.small_cells": ("The groups are large enough.", "分组足够大。"),
+    "col.comment": ("reason", "理由"),
     "review.approved": (
-        "{reviewer} approves. That is no flag: it opens a share of each artifact's key and seals it to {buyer}.",
-        "{reviewer}批准。批准不是一个标记：而是打开每个文件密钥的一份份额，并密封给{buyer}。",
+        "Approve. That is no flag: each opens a share of each artifact's key and seals it to {buyer}.",
+        "批准。批准不是一个标记：每人打开每个文件密钥的一份份额，并密封给{buyer}。",
     ),
     # 8
     "scene.release": ("The buyer opens", "使用单位开启交付物"),
     "release.opened": (
         (
-            "{name} opens the shares, puts the key together, checks the content against the commitment that was "
-            "reviewed, signs a receipt, and waits for the witness to cosign the ledger that proves it:"
+            "{name} opens the shares of all four, puts the key together, checks the content against the commitment "
+            "that was reviewed, signs a receipt, and waits for the witness to cosign the ledger that proves it:"
         ),
-        "{name}打开份额、合成密钥，按审查时的承诺核对内容，签署回执，并等待见证方对证明这一切的账本联署：",
+        "{name}打开四家的份额、合成密钥，按审查时的承诺核对内容，签署回执，并等待见证方对证明这一切的账本联署：",
     ),
     "col.file": ("file", "文件"),
     "col.bytes": ("bytes", "字节"),
@@ -283,69 +340,8 @@ STORY: dict[str, tuple[str, str]] = {
         ),
         "重新计算账本全部 {size} 个叶子的哈希，按与操作空间相同的规则重放每份声明，得到相同的根 {root}…。",
     ),
-    # 9
-    "scene.offline": ("Everything is switched off", "全部关机"),
-    "offline.stopped": (
-        "Space, enclave, broker and witness are stopped. What follows needs no server.",
-        "操作空间、盲盒、密钥代理与见证方均已停止。以下不需要任何服务器。",
-    ),
-    "certificate": ("certificate", "交易凭证"),
-    "certificate.verified": (
-        (
-            "Verifies the certificate with its own trust file: signatures up to pinned roots, inclusion in the "
-            "cosigned ledger, the whole story replayed under the rules, the files against what was reviewed."
-        ),
-        (
-            "用自己的信任文件核验凭证：签名可追溯到已登记的根密钥，声明均在已联署的账本中，"
-            "整个过程按规则重放，文件与审查内容一致。"
-        ),
-    ),
-    "certificate.units": ("data of", "数据源单位"),
-    "certificate.reviewers": ("approved by", "批准人"),
-    "certificate.developer": ("asked by", "开发方"),
-    "certificate.buyer": ("released to", "交付给"),
-    "certificate.artifacts": ("artifacts", "产出文件"),
-    "certificate.platform": ("ran in; evidence", "运行环境；证明"),
-    "certificate.ledger": ("ledger", "存证账本"),
-    "certificate.size": (
-        "{statements} statements of {size}, cosigned by {quorum} witness",
-        "{size} 份声明中的 {statements} 份，{quorum} 个见证方联署",
-    ),
-    "certificate.holds": ("the certificate verifies offline", "凭证离线核验通过"),
-    "certificate.broken": ("THE CERTIFICATE DOES NOT VERIFY", "凭证核验未通过"),
-    "use.model": (
-        (
-            "Uses the model on its own {patients} patients, whom no hospital has seen: it agrees with the pathologist "
-            "on {agreed} of them. The first few:"
-        ),
-        "在自己的 {patients} 名患者（医院从未见过）上使用模型：与病理诊断一致的有 {agreed} 名。前几名：",
-    ),
-    "col.score": ("score", "评分"),
-    "col.finding": ("pathologist", "病理诊断"),
-    # 10
-    "scene.result": ("What came of it", "结果"),
-    "auc.title": ("Measured on the buyer's {patients} patients", "在使用单位的 {patients} 名患者上测得"),
-    "auc.local": ("local: scikit-learn on one hospital's rows", "本地：scikit-learn，单家医院数据"),
-    "auc.federated": ("federated: the released model", "联合：已交付的模型"),
-    "auc.pooled": ("pooled: scikit-learn on all hospitals' rows", "集中：scikit-learn，全部医院数据"),
-    "auc.one": (
-        (
-            "With one hospital, local and pooled are the same rows, and federated is its model: trained in the "
-            "sandbox, on the four fifths of these rows that were not withheld."
-        ),
-        "只有一家医院时，“本地”与“集中”是同样的数据，“联合”即它的模型：在沙箱中用未留出的五分之四数据训练。",
-    ),
-    "col.model": ("model", "模型"),
-    "col.bar": ("0.5 (chance) … 1", "0.5（随机）… 1"),
-    "col.attempts": ("attempts", "尝试"),
-    "col.controls": ("controls", "对照"),
-    "cheats.title": ("Cheats, each really tried", "作弊尝试（均真实执行）"),
-    "summary": (
-        "{refused} of {cheats} cheats refused; {certificate}; {seconds} seconds.",
-        "{cheats} 种作弊中 {refused} 种被拒绝；{certificate}；用时 {seconds} 秒。",
-    ),
 }
-WORDS = {**STORY, **CHEATS}
+WORDS = {**STORY, **CLOSING, **CHEATS}
 
 
 def say(key: str, language: Language, **details: str | int) -> str:

@@ -6,7 +6,9 @@ no comparison to forget, the key either opens or it does not.
 
 from __future__ import annotations
 
-from trustspace.crypto.canonical import canonical_json
+from collections.abc import Iterable
+
+from trustspace.crypto.canonical import canonical_json, sha256_hex
 
 
 def run_binding(
@@ -36,10 +38,10 @@ def run_binding(
     )  # fmt: skip
 
 
-def share_binding(*, job: str, offer: str, artifact: str, source_unit: str, reviewer: str) -> bytes:
+def share_binding(*, job: str, run: str, artifact: str, source_unit: str, reviewer: str) -> bytes:
     """What a reviewer's share of an artifact key (or an evidence key) is sealed for."""
     return b"trustspace share v1\n" + canonical_json(
-        {"job": job, "offer": offer, "artifact": artifact, "source_unit": source_unit, "reviewer": reviewer}
+        {"job": job, "run": run, "artifact": artifact, "source_unit": source_unit, "reviewer": reviewer}
     )
 
 
@@ -55,9 +57,14 @@ def dataset_context(source_unit: str, dataset: str, version: int) -> dict[str, s
     return {"purpose": "dataset", "source_unit": source_unit, "dataset": dataset, "version": version}
 
 
-def artifact_context(job: str, offer: str, name: str) -> dict[str, str | int]:
+def run_name(job: str, offers: Iterable[str]) -> str:
+    """The name of a run, in hex: the digest of its job and of the offers that began it, in whatever order."""
+    return sha256_hex(canonical_json({"job": job, "offers": sorted(offers)}))
+
+
+def artifact_context(job: str, run: str, name: str) -> dict[str, str | int]:
     """What an artifact's ciphertext is bound to: the run it came from and its name in the output."""
-    return {"purpose": "output", "job": job, "offer": offer, "artifact": name}
+    return {"purpose": "output", "job": job, "run": run, "artifact": name}
 
 
 # The name under which an evidence report is sealed; no artifact of a job can have it, for want of a suffix.

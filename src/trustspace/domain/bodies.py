@@ -8,7 +8,7 @@ would not see.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -27,6 +27,15 @@ Role = Literal["source-unit", "developer", "buyer", "auditor", "operator"]
 KeyUse = Literal["act", "grant", "broker", "review", "review-open", "receive", "enclave"]
 EvidenceKind = Literal["software", "snp", "tdx", "nvgpu"]
 Custody = Literal["own", "operator-hosted"]
+JobKind = Literal["train", "statistics", "compute"]
+
+# With fewer members than three, whoever is one of two computes the other's part from the sum. A grant says in
+# these words that its source unit accepts that.
+SMALL_SUMS: Final = "two source units can compute each other's part"
+FEWEST_WITHOUT_WORDS: Final = 3
+# What one enclave may hand in; a joint output holds the artifacts of all of them.
+MAX_OWN_ARTIFACTS: Final = 64
+MAX_ARTIFACTS: Final = 4096
 
 
 class Body(BaseModel):
@@ -73,6 +82,7 @@ class Policy(Part):
 
     custom_code: Literal["accept", "refuse"] = "accept"
     minimum_withheld_patients: Count = 20
+    minimum_cell_count: Count = 10
     not_applicable: tuple[Line, ...] = ()
 
 
@@ -116,7 +126,7 @@ class Job(Body):
 
     type: ClassVar[str] = "job"
     title: Line
-    kind: Literal["train", "compute"]
+    kind: JobKind
     purpose: Annotated[str, StringConstraints(max_length=4000)]
     source_units: Annotated[tuple[Fingerprint, ...], Field(min_length=1, max_length=256)]
     developer: Fingerprint
@@ -130,6 +140,11 @@ class Job(Body):
     evidence_kind: EvidenceKind
     expires: Count
     supersedes: Digest | Literal[""] = ""
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether source units make one result together, by secure sums."""
+        return len(self.source_units) > 1 and self.kind != "compute"
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         code = (("code", self.code),) if self.code else ()
@@ -147,6 +162,16 @@ class Countersignature(Body):
         return (("job", self.job),)
 
 
+class JobCancellation(Body):
+    """The developer takes a job back; a run of it that is on stops."""
+
+    type: ClassVar[str] = "job-cancellation"
+    job: Digest
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("job", self.job),)
+
+
 class Reviewer(Part):
     """A named person who will review: the key they sign with and the key shares are sealed to."""
 
@@ -156,7 +181,10 @@ class Reviewer(Part):
 
 
 class Grant(Body):
-    """A source unit's permission: the human act that lets its broker release a data key."""
+    """A source unit's permission: the human act that lets its broker release a data key.
+
+    ``small_sums`` holds the words without which no sum is made over fewer than three source units.
+    """
 
     type: ClassVar[str] = "grant"
     job: Digest
@@ -168,13 +196,14 @@ class Grant(Body):
     sandbox_tier: Line
     runs: Annotated[int, Field(ge=1, le=1000)]
     expires: Count
+    small_sums: Literal["", "two source units can compute each other's part"] = ""
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("job", self.job),)
 
 
 class Refusal(Body):
-    """A source unit will not take part in a job; its reason stays with it."""
+    """A source unit will not take part in a job, or no longer; its reason stays with it."""
 
     type: ClassVar[str] = "refusal"
     job: Digest
@@ -246,14 +275,19 @@ class RunFailed(Body):
     type: ClassVar[str] = "run-failed"
     job: Digest
     offer: Digest
-    reason: Literal["job-failed", "stopped", "limits", "host", "not-opened"]
+    reason: Literal[
+        "job-failed", "stopped", "limits", "host", "not-opened", "members", "left-behind", "disagreement"
+    ]
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("offer", self.offer),)
 
 
 class SealedShare(Part):
-    """A share sealed to one reviewer: HPKE ciphertext of 32 salt bytes and the share, and its commitment."""
+    """A share sealed to one reviewer: HPKE ciphertext of 32 salt bytes and the share, and its commitment.
+
+    ``sealed`` may be empty where the share of another member's reviewer is left to that member's enclave.
+    """
 
     reviewer: Key
     index: Annotated[int, Field(ge=1, le=255)]
@@ -301,13 +335,20 @@ class SealedEvidence(Part):
 
 
 class Output(Body):
-    """Everything a run produced, sealed, with the shares that its source units hold."""
+    """What a run produced, sealed, with the shares that its source units hold; every enclave hands in its own.
+
+    ``members`` are the source units whose enclaves made the joint result together to its end, sorted; empty
+    where there is none.
+    """
 
     type: ClassVar[str] = "output"
     job: Digest
     offer: Digest
+    run: Digest
+    members: Annotated[tuple[Fingerprint, ...], Field(max_length=256)]
+    transcript: Digest | Literal[""] = ""
     grants: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=256)]
-    artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1, max_length=64)]
+    artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1, max_length=MAX_ARTIFACTS)]
     evidence: Annotated[tuple[SealedEvidence, ...], Field(min_length=1, max_length=256)]
     sandbox_tier: Line
 
@@ -349,7 +390,7 @@ class Release(Body):
     job: Digest
     output: Digest
     decisions: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=1024)]
-    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64)]
+    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=MAX_ARTIFACTS)]
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("output", self.output),)
@@ -361,7 +402,7 @@ class Receipt(Body):
     type: ClassVar[str] = "receipt"
     job: Digest
     release: Digest
-    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64)]
+    artifacts: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=MAX_ARTIFACTS)]
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("release", self.release),)
@@ -370,7 +411,7 @@ class Receipt(Body):
 BODIES: dict[str, type[Body]] = {
     kind.type: kind
     for kind in (
-        Party, Dataset, DatasetWithdrawn, Job, Countersignature, Grant, Refusal, RunNonce, RunOffer, KeyRelease,
-        RunFailed, Output, Decision, Release, Receipt,
+        Party, Dataset, DatasetWithdrawn, Job, Countersignature, JobCancellation, Grant, Refusal, RunNonce, RunOffer,
+        KeyRelease, RunFailed, Output, Decision, Release, Receipt,
     )
 }  # fmt: skip

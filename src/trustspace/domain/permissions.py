@@ -19,6 +19,7 @@ SIGNS: dict[str, tuple[Role | None, KeyUse | None]] = {
     "dataset-withdrawn": ("source-unit", "act"),
     "job": ("developer", "act"),
     "job-countersignature": ("buyer", "act"),
+    "job-cancellation": ("developer", "act"),
     "grant": ("source-unit", "grant"),
     "refusal": ("source-unit", "grant"),
     "run-nonce": ("source-unit", "broker"),
@@ -32,8 +33,8 @@ SIGNS: dict[str, tuple[Role | None, KeyUse | None]] = {
 }
 
 # What a developer may read of its job; the rest would be a finer channel than the coarse states.
-_DEVELOPER_READS = frozenset({"job", "job-countersignature", "grant", "refusal"})
-_BUYER_READS_BEFORE_RELEASE = frozenset({"job", "job-countersignature", "grant", "refusal"})
+_DEVELOPER_READS = frozenset({"job", "job-countersignature", "job-cancellation", "grant", "refusal"})
+_BUYER_READS_BEFORE_RELEASE = _DEVELOPER_READS
 
 
 def signing_key(party: Party, statement: Statement) -> bytes:

@@ -64,7 +64,11 @@ class DatasetRecord(Record):
 
 
 class JobRecord(Record):
-    """A job: its request, who has agreed, which runs are on, and how it ends."""
+    """A job: its request, who has agreed, which run is on and by which offers, and how it ends.
+
+    ``run`` names the run that is on, or that the output came from; "" while there is none. ``offers`` are the
+    offers that stand in it, by source unit.
+    """
 
     kind: ClassVar[str] = "job"
     statement: str
@@ -75,6 +79,7 @@ class JobRecord(Record):
     grants: dict[str, str] = {}
     refused_by: str = ""
     offers: dict[str, str] = {}
+    run: str = ""
     output: str = ""
     release: str = ""
     receipt: str = ""
@@ -121,7 +126,7 @@ class ChallengeRecord(Record):
 
 
 class OfferRecord(Record):
-    """One run: the offer and the data keys released to it, by dataset."""
+    """One enclave's part in a run: its offer, the data keys released to it by dataset, and how it ended."""
 
     kind: ClassVar[str] = "offer"
     statement: str
@@ -130,6 +135,7 @@ class OfferRecord(Record):
     body: RunOffer
     released: dict[str, str] = {}
     ended: bool = False
+    reason: str = ""
 
     @property
     def key(self) -> str:
@@ -137,12 +143,17 @@ class OfferRecord(Record):
 
 
 class OutputRecord(Record):
-    """A sealed output and the decisions on it, by reviewer key."""
+    """A sealed output and the decisions on it, by reviewer key.
+
+    ``body`` holds what all enclaves of the run have handed in so far, under the first one's statement;
+    ``signers`` is the statement of each, by source unit.
+    """
 
     kind: ClassVar[str] = "output"
     statement: str
     issued: int
     body: Output
+    signers: dict[str, str] = {}
     decisions: dict[str, str] = {}
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trustspace.domain import rules_request, rules_review, rules_run, states
+from trustspace.domain import rules_output, rules_request, rules_review, rules_run, states
 from trustspace.domain.bodies import (
     Countersignature,
     Dataset,
@@ -16,6 +16,7 @@ from trustspace.domain.bodies import (
     Decision,
     Grant,
     Job,
+    JobCancellation,
     KeyRelease,
     Output,
     Receipt,
@@ -78,13 +79,14 @@ _RULES: dict[str, Callable[[View, Statement, int, str], Changes]] = {
     DatasetWithdrawn.type: rules_request.dataset_withdrawn,
     Job.type: rules_request.job,
     Countersignature.type: rules_request.countersignature,
+    JobCancellation.type: rules_request.cancellation,
     Grant.type: rules_request.grant,
     Refusal.type: rules_request.refusal,
     RunNonce.type: rules_run.run_nonce,
     RunOffer.type: rules_run.run_offer,
     KeyRelease.type: rules_run.key_release,
     RunFailed.type: rules_run.run_failed,
-    Output.type: rules_run.output,
+    Output.type: rules_output.output,
     Decision.type: rules_review.decision,
     Release.type: rules_review.release,
     Receipt.type: rules_review.receipt,

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from trustspace.domain import states
 from trustspace.domain.bodies import Body, Job
-from trustspace.domain.records import BlobRecord, JobRecord, Record, View
+from trustspace.domain.records import BlobRecord, JobRecord, OfferRecord, Record, View
 from trustspace.domain.statements import Statement
 from trustspace.errors import PermissionDenied, PolicyRefused
 
@@ -47,7 +47,19 @@ def advanced(job: JobRecord, event: str, statement: Statement | None, **changes:
     return job.model_copy(update={"state": state, **changes})
 
 
-def blob_reference(view: View, digest: str, purpose: str, statement: Statement) -> BlobRecord:
+def without_run(job: JobRecord) -> JobRecord:
+    """The job once its run has ended for all: the next one begins with fresh offers."""
+    return job.model_copy(update={"offers": {}, "run": "", "output": ""})
+
+
+def ended_offers(view: View, job: JobRecord) -> list[OfferRecord]:
+    """The offers that stand, ended: whoever holds one of them stops."""
+    standing = (view.get(OfferRecord, digest) for digest in job.offers.values())
+    return [offer.model_copy(update={"ended": True}) for offer in standing if offer is not None]
+
+
+def blob_reference(view: View, digest: str, purpose: str, referrer: str) -> BlobRecord:
+    """A blob with one more reference: ``referrer`` is the statement under whose record it is read."""
     old = view.get(BlobRecord, digest)
-    references = (*(old.references if old else ()), (purpose, statement.digest))
+    references = (*(old.references if old else ()), (purpose, referrer))
     return BlobRecord(digest=digest, references=references)

@@ -1,15 +1,40 @@
-"""What leads up to a run: parties, datasets, jobs, countersignatures, grants and refusals."""
+"""What leads up to a run: parties, datasets, jobs, countersignatures and grants; refusals and cancellations."""
 
 from __future__ import annotations
 
 from trustspace.crypto.canonical import canonical_json
 from trustspace.domain import states
-from trustspace.domain.bodies import Countersignature, Dataset, DatasetWithdrawn, Grant, Job, Refusal
+from trustspace.domain.bodies import (
+    FEWEST_WITHOUT_WORDS,
+    Countersignature,
+    Dataset,
+    DatasetWithdrawn,
+    Grant,
+    Job,
+    JobCancellation,
+    Refusal,
+)
 from trustspace.domain.permissions import names_everyone_once, roles_of, verify_party
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, PartyRecord, View
-from trustspace.domain.rules_common import Changes, advanced, blob_reference, body_of, job_for, not_expired
+from trustspace.domain.rules_common import (
+    Changes,
+    advanced,
+    blob_reference,
+    body_of,
+    ended_offers,
+    job_for,
+    not_expired,
+    without_run,
+)
 from trustspace.domain.statements import Statement
-from trustspace.errors import AlreadyExists, InvalidInput, PermissionDenied, PolicyRefused, Stale
+from trustspace.errors import (
+    AlreadyExists,
+    InvalidInput,
+    InvalidTransition,
+    PermissionDenied,
+    PolicyRefused,
+    Stale,
+)
 
 MAX_JOB_SECONDS = 366 * 86400
 MAX_DESCRIPTION_BYTES = 256 << 10
@@ -50,7 +75,7 @@ def dataset(view: View, statement: Statement, now: int, key: str) -> Changes:
         statement=statement.digest, source_unit=statement.by, issued=statement.issued, body=body,
         state=states.advance(states.DATASET, "uploading", "dataset", "dataset"),
     )  # fmt: skip
-    return (record, blob_reference(view, body.mock, "mock", statement))
+    return (record, blob_reference(view, body.mock, "mock", statement.digest))
 
 
 def dataset_withdrawn(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -91,11 +116,26 @@ def job(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise InvalidInput("The job's source units are not those of its datasets.")
     if len({use.dataset for use in body.datasets}) != len(body.datasets):
         raise InvalidInput("The job's field {field} names a dataset twice.", field="datasets")
+    if body.is_joint:
+        _check_joint(body)
     record = JobRecord(
         statement=statement.digest, state="submitted", issued=statement.issued, body=body,
         statements=(statement.digest,),
     )  # fmt: skip
-    return (record, blob_reference(view, body.code, "code", statement)) if body.code else (record,)
+    return (record, blob_reference(view, body.code, "code", statement.digest)) if body.code else (record,)
+
+
+def _check_joint(body: Job) -> None:
+    if body.minimum_participants < 2:
+        raise InvalidInput(
+            "The job's field {field} must be at least 2: the result of one source unit is no sum.",
+            field="terms.minimum_participants",
+        )
+    if len(body.datasets) > len({use.source_unit for use in body.datasets}):
+        raise InvalidInput(
+            "The job's field {field} names two datasets of one source unit.",
+            fix="Name one of each.", field="datasets",
+        )  # fmt: skip
 
 
 def countersignature(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -150,6 +190,11 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise InvalidInput("The grant's reviewer threshold exceeds its reviewers.")
     if body.expires <= now:
         raise InvalidInput("The grant's field {field} lies in the past.", field="expires")
+    if needs_small_sums(job.body) and not body.small_sums:
+        raise PolicyRefused(
+            "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
+            fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
+        )  # fmt: skip
     job = advanced(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})
     return (
         _if_all_granted(job),
@@ -157,6 +202,26 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
     )
 
 
+def needs_small_sums(job: Job) -> bool:
+    """Whether a grant of the job must say in words that two source units can compute each other's part."""
+    return job.is_joint and job.minimum_participants < FEWEST_WITHOUT_WORDS
+
+
 def refusal(view: View, statement: Statement, now: int, key: str) -> Changes:
     job = job_for(view, statement, body_of(statement, Refusal).job)
-    return (advanced(job, "refusal", statement, refused_by=statement.by),)
+    refused = advanced(job, "refusal", statement, refused_by=statement.by)
+    return (without_run(refused), *ended_offers(view, job))
+
+
+def cancellation(view: View, statement: Statement, now: int, key: str) -> Changes:
+    job = view.get(JobRecord, body_of(statement, JobCancellation).job)
+    if job is None or job.body.developer != statement.by:
+        raise PermissionDenied("This job does not name {party} in that role.", party=statement.by[:12])
+    not_expired(job, now)
+    if (job.state, statement.type) not in states.JOB:
+        # Not the state itself, as elsewhere: a developer is told how a job ended coarsely, and later.
+        raise InvalidTransition("The job has ended: there is nothing left to cancel.")
+    cancelled = advanced(job, "job-cancellation", statement)
+    if job.state in ("in-review", "approved"):
+        return (cancelled,)
+    return (without_run(cancelled), *ended_offers(view, job))

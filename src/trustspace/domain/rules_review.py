@@ -32,8 +32,9 @@ def decision(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise AlreadyExists("This reviewer has decided already.")
     if body.expires <= now:
         raise InvalidInput("The decision's field {field} lies in the past.", field="expires")
-    evidence = next(e for e in output.body.evidence if e.source_unit == statement.by)
-    if body.evidence != evidence.commitment:
+    # Not there at all as long as its own enclave has not handed in.
+    evidence = {e.source_unit: e.commitment for e in output.body.evidence}.get(statement.by)
+    if body.evidence != evidence:
         raise InvalidInput("The decision is on other evidence than the output's.")
     if body.verdict == "approve":
         _check_approval(output, body, statement.by, key, job)

@@ -1,8 +1,9 @@
-"""A run: challenges, offers, released keys, failures, and the output that it hands in."""
+"""A run: challenges, offers, released keys and failures. What it hands in is rules_output.py's business."""
 
 from __future__ import annotations
 
-from trustspace.domain.bodies import Artifact, Evidence, KeyRelease, Output, RunFailed, RunNonce, RunOffer
+from trustspace.domain.binding import run_name
+from trustspace.domain.bodies import Evidence, KeyRelease, RunFailed, RunNonce, RunOffer
 from trustspace.domain.records import (
     ChallengeRecord,
     DatasetRecord,
@@ -13,10 +14,25 @@ from trustspace.domain.records import (
     Record,
     View,
 )
-from trustspace.domain.rules_common import Changes, advanced, blob_reference, body_of, job_for, not_expired
+from trustspace.domain.rules_common import (
+    Changes,
+    advanced,
+    body_of,
+    ended_offers,
+    job_for,
+    not_expired,
+    without_run,
+)
 from trustspace.domain.statements import Statement
 from trustspace.domain.tiers import tier_satisfies
-from trustspace.errors import AlreadyExists, InvalidInput, PermissionDenied, PolicyRefused, Stale
+from trustspace.errors import (
+    AlreadyExists,
+    InvalidInput,
+    InvalidTransition,
+    PermissionDenied,
+    PolicyRefused,
+    Stale,
+)
 
 
 def run_nonce(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -24,13 +40,24 @@ def run_nonce(view: View, statement: Statement, now: int, key: str) -> Changes:
     job = job_for(view, statement, body.job)
     if view.get(ChallengeRecord, body.challenge) is not None:
         raise AlreadyExists("This challenge was given before.")
-    enclaves = {g.body.enclave for g in (view.get(GrantRecord, d) for d in job.grants.values()) if g}
-    if body.enclave not in enclaves:
+    grants = [g for g in (view.get(GrantRecord, d) for d in job.grants.values()) if g is not None]
+    units = [g.source_unit for g in grants if g.body.enclave == body.enclave]
+    if not units:
         raise InvalidInput("The challenge is for an enclave that no grant of this job names.")
+    _only_who_returns(job, units, "run-nonce")
     record = ChallengeRecord(
         challenge=body.challenge, job=body.job, source_unit=statement.by, enclave=body.enclave
     )
     return (advanced(job, "run-nonce", statement), record)
+
+
+def _only_who_returns(job: JobRecord, units: list[str], event: str) -> None:
+    """While a run is on, only a source unit that has dropped out of it begins anew."""
+    if job.state == "running" and all(unit in job.offers for unit in units):
+        raise InvalidTransition(
+            "This {what} is in state {state}: {event} cannot happen now.",
+            what="job", state=job.state, event=event,
+        )  # fmt: skip
 
 
 def run_offer(view: View, statement: Statement, now: int, key: str) -> Changes:
@@ -40,6 +67,9 @@ def run_offer(view: View, statement: Statement, now: int, key: str) -> Changes:
     grant = view.get(GrantRecord, job.grants.get(statement.by, ""))
     if grant is None or grant.body.enclave != key:
         raise PermissionDenied("The run offer is not signed by the enclave that the grant names.")
+    _only_who_returns(job, [statement.by], "run-offer")
+    if grant.runs_used >= grant.body.runs:
+        raise PolicyRefused("The grant's {runs} runs are used up.", runs=grant.body.runs)
     _check_evidence(view, job, statement.by, body.evidence)
     if {c.source_unit for c in body.challenges} != set(job.body.source_units):
         raise InvalidInput("A run offer answers one challenge of every source unit.")
@@ -102,8 +132,8 @@ def key_release(view: View, statement: Statement, now: int, key: str) -> Changes
     offer = offer.model_copy(update={"released": {**offer.released, body.dataset: statement.digest}})
     grant = grant.model_copy(update={"runs_used": body.run_number})
     job = advanced(job, "key-release", statement)
-    if _all_released(view, job, offer):
-        job = advanced(job, "*all-released", None)
+    if job.state == "granted" and _all_released(view, job, offer):
+        job = advanced(job, "*all-released", None, run=run_name(job.statement, job.offers.values()))
     return (job, offer, grant)
 
 
@@ -122,53 +152,43 @@ def run_failed(view: View, statement: Statement, now: int, key: str) -> Changes:
     offer = view.get(OfferRecord, body.offer)
     if offer is None or offer.enclave != key or job.offers.get(statement.by) != body.offer:
         raise PermissionDenied("The failure is not of a run of this enclave.")
-    # One member's failure ends the run for all: the others offer anew, with fresh keys.
-    ended = [
-        other.model_copy(update={"ended": True})
-        for other in (view.get(OfferRecord, digest) for digest in job.offers.values())
-        if other is not None
-    ]
-    job = advanced(job, "run-failed", statement, offers={})
-    grants = [g for g in (view.get(GrantRecord, d) for d in job.grants.values()) if g is not None]
-    if any(g.runs_used >= g.body.runs for g in grants):
-        job = advanced(job, "*runs-used", None)
-    return (job, *ended)
+    output = view.get(OutputRecord, job.output)
+    others = {unit: digest for unit, digest in job.offers.items() if unit != statement.by}
+    changed = advanced(job, "run-failed", statement, offers=others)
+    if output is not None and statement.by in output.signers:
+        raise AlreadyExists("This enclave has handed in its output of the run already.")
+    ended = [offer.model_copy(update={"ended": True, "reason": body.reason})]
+    # Who found too few members for a sum speaks for all: for nobody else are there more.
+    too_few = body.reason == "members"
+    if changed.state == "running" and (too_few or not _goes_on(view, changed, output, statement.by)):
+        # The others offer anew as well, with fresh keys.
+        ended += ended_offers(view, changed)
+        changed = without_run(advanced(changed, "*run-ended", None))
+    if changed.state == "granted" and _runs_used(view, changed):
+        ended += ended_offers(view, changed)
+        changed = without_run(advanced(changed, "*runs-used", None))
+    return (changed, *ended)
 
 
-def output(view: View, statement: Statement, now: int, key: str) -> Changes:
-    body = body_of(statement, Output)
-    job = job_for(view, statement, body.job)
-    offer = view.get(OfferRecord, body.offer)
-    if offer is None or offer.enclave != key or job.offers.get(statement.by) != body.offer:
-        raise PermissionDenied("The output is not of a run of this enclave.")
-    if set(body.grants) != set(job.grants.values()):
-        raise InvalidInput("The output does not name the grants that it was made under.")
-    names = [artifact.name for artifact in body.artifacts]
-    if len(set(names)) != len(names):
-        raise InvalidInput("The output names an artifact twice.")
-    if {e.source_unit for e in body.evidence} != set(job.body.source_units):
-        raise InvalidInput("The output lacks evidence for a source unit.")
-    for artifact in body.artifacts:
-        _check_shares(view, job, artifact)
-    record = OutputRecord(statement=statement.digest, issued=statement.issued, body=body)
-    blobs = [blob_reference(view, a.blob, "artifact", statement) for a in body.artifacts]
-    blobs += [blob_reference(view, e.blob, "evidence", statement) for e in body.evidence]
-    return (advanced(job, "output", statement, output=statement.digest), record, *blobs)
+def _goes_on(view: View, job: JobRecord, output: OutputRecord | None, lost: str) -> bool:
+    """Whether a run goes on without ``lost``: enough are in it, and no output waits for its signature."""
+    if not job.body.is_joint or (output is not None and lost in output.body.members):
+        return False
+    return len(in_run(view, job)) >= job.body.minimum_participants
 
 
-def _check_shares(view: View, job: JobRecord, artifact: Artifact) -> None:
-    named = {unit.source_unit for unit in artifact.units}
-    # A joint artifact concerns every source unit; only a domain's own logs concern that domain alone.
-    whole = set(job.body.source_units)
-    if not named <= whole or (artifact.role != "log" and named != whole):
-        raise PolicyRefused("The output leaves a source unit without its share.")
-    if artifact.unit_threshold != len(named) or len(artifact.units) != len(named):
-        raise PolicyRefused("The output would open with fewer source units than the job says.")
-    for unit in artifact.units:
-        grant = view.get(GrantRecord, job.grants[unit.source_unit])
-        assert grant is not None
-        reviewers = {r.review for r in grant.body.reviewers}
-        if {s.reviewer for s in unit.shares} != reviewers or len(unit.shares) != len(reviewers):
-            raise PolicyRefused("The output's shares are not for the reviewers that the grants name.")
-        if unit.threshold != grant.body.reviewer_threshold:
-            raise PolicyRefused("The output would open with fewer reviewers than the grant says.")
+def in_run(view: View, job: JobRecord) -> frozenset[str]:
+    """The source units whose data the run that is on can open: their offer stands and holds every key."""
+    found = set()
+    for unit, digest in job.offers.items():
+        offer = view.get(OfferRecord, digest)
+        needed = {use.dataset for use in job.body.datasets if use.source_unit == unit}
+        if offer is not None and needed <= set(offer.released):
+            found.add(unit)
+    return frozenset(found)
+
+
+def _runs_used(view: View, job: JobRecord) -> bool:
+    """Whether a source unit that would have to offer anew has no run left to release keys for."""
+    grants = [view.get(GrantRecord, digest) for unit, digest in job.grants.items() if unit not in job.offers]
+    return any(grant is not None and grant.runs_used >= grant.body.runs for grant in grants)

@@ -17,12 +17,14 @@ DATASET: dict[tuple[str, str], str] = {
 
 JOB_STATES = (
     "submitted", "granted", "refused", "expired", "running", "failed", "in-review", "approved", "released", "rejected",
+    "cancelled",
 )  # fmt: skip
 JOB: dict[tuple[str, str], str] = {
     ("submitted", "job-countersignature"): "submitted",
     ("submitted", "grant"): "submitted",
     ("submitted", "*all-granted"): "granted",
     ("submitted", "refusal"): "refused",
+    ("submitted", "job-cancellation"): "cancelled",
     ("submitted", "*expired"): "expired",
     ("granted", "run-nonce"): "granted",
     ("granted", "run-offer"): "granted",
@@ -31,14 +33,26 @@ JOB: dict[tuple[str, str], str] = {
     ("granted", "refusal"): "refused",
     ("granted", "run-failed"): "granted",
     ("granted", "*runs-used"): "failed",
+    ("granted", "job-cancellation"): "cancelled",
     ("granted", "*expired"): "expired",
-    ("running", "run-failed"): "granted",
-    ("running", "output"): "in-review",
+    # One enclave's failure or return; the run goes on while enough of the others are in it.
+    ("running", "run-failed"): "running",
+    ("running", "run-nonce"): "running",
+    ("running", "run-offer"): "running",
+    ("running", "key-release"): "running",
+    ("running", "*run-ended"): "granted",
+    ("running", "output"): "running",
+    ("running", "*all-handed-in"): "in-review",
+    ("running", "refusal"): "refused",
+    ("running", "job-cancellation"): "cancelled",
+    ("running", "*expired"): "expired",
     ("in-review", "decision"): "in-review",
     ("in-review", "*rejected"): "rejected",
     ("in-review", "*quorum"): "approved",
+    ("in-review", "job-cancellation"): "cancelled",
     ("in-review", "*expired"): "expired",
     ("approved", "decision"): "in-review",
+    ("approved", "job-cancellation"): "cancelled",
     ("approved", "*expired"): "expired",
     ("approved", "release"): "released",
     ("released", "receipt"): "released",
@@ -52,7 +66,7 @@ JOB_OWNER: dict[str, str] = {
     "in-review": "reviewers",
     "approved": "space",
     "released": "buyer",
-    "refused": "", "expired": "", "failed": "", "rejected": "",
+    "refused": "", "expired": "", "failed": "", "rejected": "", "cancelled": "",
 }  # fmt: skip
 
 # What a developer sees, and nothing finer (trust model: quiet channels).
@@ -60,6 +74,7 @@ COARSE: dict[str, str] = {
     "submitted": "waiting", "granted": "waiting", "running": "running", "in-review": "in review",
     "approved": "in review", "released": "released",
     "refused": "not released", "expired": "not released", "failed": "not released", "rejected": "not released",
+    "cancelled": "not released",
 }  # fmt: skip
 
 

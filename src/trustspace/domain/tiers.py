@@ -18,6 +18,12 @@ def tier_satisfies(tier: str, demanded: str) -> bool:
     return demanded == ANY_TIER or (demanded in TIERS and TIERS.index(tier) <= TIERS.index(demanded))
 
 
+def weaker(first: str, second: str) -> str:
+    """The weaker of two sandboxes: what can be said of both."""
+    order = {tier: rank for rank, tier in enumerate(TIERS)}
+    return max(first, second, key=lambda tier: order.get(tier, len(order)))
+
+
 def stronger(first: str, second: str) -> str:
     """The stronger of two demands."""
     order = {tier: rank for rank, tier in enumerate(TIERS)}

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from trustspace.domain.bodies import Custody, Fingerprint, Key, Part
 from trustspace.domain.statements import read
 from trustspace.domain.trust import TrustedParty, TrustedSpace, TrustFile
@@ -138,13 +140,17 @@ class EnclaveHome:
         """Key and certificate of the enclave's own server."""
         return Identity((self.path / "tls/door.key").read_bytes(), (self.path / "tls/door.pem").read_bytes())
 
-    def session(self) -> Session:
-        """A verified session with the space, which pins the owner and the operator."""
+    def channel(self) -> grpc.Channel:
+        """A connection to the space: enclaves dial out, and nothing dials in to them from there."""
         adoption = self.adoption()
         identity = Identity((self.path / "tls/space.key").read_bytes(), adoption.certificate.encode())
-        channel = connect(
+        return connect(
             adoption.space_address, adoption.space_certificate.encode(), identity, "trustspace-space"
         )
+
+    def session(self, channel: grpc.Channel) -> Session:
+        """A verified session with the space, which pins the owner and the operator."""
+        adoption = self.adoption()
         owner = TrustedParty(name=adoption.owner_name, fingerprint=adoption.owner)
         trust = TrustFile(space=adoption.space, parties=(owner,))
         return Session(SpaceLink(channel), lambda: trust, adoption.owner, self.path / "ledger.json")

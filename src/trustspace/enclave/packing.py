@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,24 +46,31 @@ class Blob:
 
 @dataclass(frozen=True)
 class Run:
-    """Which run the output is of: job and offer digests, and each source unit's grant."""
+    """Which run the output is of: the job's digest, the run's name, and each source unit's grant."""
 
     job: str
-    offer: str
+    run: str
     grants: dict[str, Grant]
 
 
-def pack_artifact(secret: bytes, run: Run, content: Content) -> tuple[Artifact, Blob]:
-    """Seal one artifact and share its key."""
-    derive = _Derivation(secret, f"{run.job}/{run.offer}/{content.name}")
+def pack_artifact(
+    secret: bytes, run: Run, content: Content, *, seal_for: Collection[str] | None = None
+) -> tuple[Artifact, Blob]:
+    """Seal one artifact and share its key.
+
+    ``seal_for`` are the source units whose reviewers' shares are sealed here (None: all); those of the others
+    are left empty, for their own enclaves to give. Everything else is the same whoever packs.
+    """
+    derive = _Derivation(secret, f"{run.job}/{run.run}/{content.name}")
     key, salt = derive(b"key", 32), derive(b"salt", 32)
-    blob = _seal(derive, key, run, content.name, salt + content.data)
+    blob = _seal(derive, key, run, content.name, salt, content.data)
     units = []
     shares = split_from(
         key, len(content.units), len(content.units), derive(b"units", 32 * (len(content.units) - 1))
     )
     for unit, share in zip(content.units, shares, strict=True):
-        units.append(_share_unit(derive, run, content.name, unit, share.index, encode_share(share)))
+        sealing = seal_for is None or unit in seal_for
+        units.append(_share_unit(derive, run, content.name, unit, share.index, encode_share(share), sealing))
     artifact = Artifact(
         name=content.name, media_type=content.media_type, role=content.role, blob=blob.digest,
         sealed_bytes=len(blob.data), commitment=commit(content.data, salt), units=tuple(units),
@@ -72,7 +80,7 @@ def pack_artifact(secret: bytes, run: Run, content: Content) -> tuple[Artifact, 
 
 
 def _share_unit(
-    derive: _Derivation, run: Run, artifact: str, unit: str, index: int, unit_share: bytes
+    derive: _Derivation, run: Run, artifact: str, unit: str, index: int, unit_share: bytes, sealing: bool
 ) -> UnitShares:
     grant = run.grants[unit]
     count = len(grant.reviewers)
@@ -84,26 +92,29 @@ def _share_unit(
         salt = derive(b"share" + unit.encode() + bytes([share.index]), 32)
         encoded = encode_share(share)
         info = share_binding(
-            job=run.job, offer=run.offer, artifact=artifact, source_unit=unit, reviewer=reviewer.review
+            job=run.job, run=run.run, artifact=artifact, source_unit=unit, reviewer=reviewer.review
         )
+        package = seal_to(bytes.fromhex(reviewer.review_open), salt + encoded, info).hex() if sealing else ""
         sealed.append(
             SealedShare(
-                reviewer=reviewer.review, index=share.index, commitment=commit(encoded, salt),
-                sealed=seal_to(bytes.fromhex(reviewer.review_open), salt + encoded, info).hex(),
+                reviewer=reviewer.review,
+                index=share.index,
+                commitment=commit(encoded, salt),
+                sealed=package,
             )
-        )  # fmt: skip
+        )
     return UnitShares(source_unit=unit, index=index, threshold=grant.reviewer_threshold, shares=tuple(sealed))
 
 
 def pack_evidence(secret: bytes, run: Run, unit: str, report: bytes) -> tuple[SealedEvidence, Blob]:
     """Seal a source unit's evidence report for its own reviewers; each of them can open it alone."""
-    derive = _Derivation(secret, f"{run.job}/{run.offer}/{EVIDENCE}/{unit}")
+    derive = _Derivation(secret, f"{run.job}/{run.run}/{EVIDENCE}/{unit}")
     key, salt = derive(b"key", 32), derive(b"salt", 32)
-    blob = _seal(derive, key, run, EVIDENCE, salt + report)
+    blob = _seal(derive, key, run, EVIDENCE, salt, report)
     keys = []
     for reviewer in run.grants[unit].reviewers:
         info = share_binding(
-            job=run.job, offer=run.offer, artifact=EVIDENCE, source_unit=unit, reviewer=reviewer.review
+            job=run.job, run=run.run, artifact=EVIDENCE, source_unit=unit, reviewer=reviewer.review
         )
         sealed = seal_to(bytes.fromhex(reviewer.review_open), key, info)
         keys.append(EvidenceKey(reviewer=reviewer.review, sealed=sealed.hex()))
@@ -114,9 +125,11 @@ def pack_evidence(secret: bytes, run: Run, unit: str, report: bytes) -> tuple[Se
     return evidence, blob
 
 
-def _seal(derive: _Derivation, key: bytes, run: Run, name: str, content: bytes) -> Blob:
-    context = artifact_context(run.job, run.offer, name)
-    data = seal_bytes_from(key, context, pad(content), salt=derive(b"seal", 32), prefix=derive(b"prefix", 7))
+def _seal(derive: _Derivation, key: bytes, run: Run, name: str, salt: bytes, content: bytes) -> Blob:
+    context = artifact_context(run.job, run.run, name)
+    data = seal_bytes_from(
+        key, context, pad(salt, content), salt=derive(b"seal", 32), prefix=derive(b"prefix", 7)
+    )
     return Blob(sha256_hex(data), data)
 
 

@@ -14,28 +14,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.crypto.wrap import OneTimeKey
-from trustspace.domain.bodies import Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
-from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord
+from trustspace.domain.bodies import Artifact, Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
+from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import Statement
 from trustspace.domain.tiers import tier_satisfies
 from trustspace.domain.trust import TrustFile
+from trustspace.enclave.checkpoint import clear, jobs
 from trustspace.enclave.datasets import DatasetStore
+from trustspace.enclave.failure import Control, RunError
 from trustspace.enclave.home import EnclaveHome
-from trustspace.enclave.run import Order, Produced, RunError, execute
-from trustspace.errors import TrustspaceError, Unavailable
+from trustspace.enclave.opening import Order
+from trustspace.enclave.output import Produced
+from trustspace.enclave.rounds import Identity, Journal, Roster, Rounds, Terms
+from trustspace.enclave.run import Host, execute
+from trustspace.errors import PolicyRefused, TrustspaceError, Unavailable
 from trustspace.evidence.facts import Delivered
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox.launcher import Launcher
 from trustspace.storage.files import write_atomic
+from trustspace.transport import rounds as wire
 from trustspace.transport.links import Subject
 from trustspace.transport.session import Dossier, Session, watch
 
 _LOG = logging.getLogger(__name__)
 FAILURES = 20
 RESIGN_SECONDS = 240
-NOT_DELIVERED = frozenset({"failed", "rejected", "refused", "expired"})
+NOT_DELIVERED = frozenset({"failed", "rejected", "refused", "expired", "cancelled"})
 MAX_CODE_BYTES = 1 << 20
+# How long a joint job that names no time waits for a slow or lost source unit.
+WAIT_SECONDS = 300.0
 
 
 @dataclass
@@ -44,7 +53,9 @@ class _Run:
     key: OneTimeKey
     challenges: tuple[str, ...]
     started: bool = False
+    name: str = ""
     job: Future[None] | None = field(default=None, repr=False)
+    control: Control = field(default_factory=Control, repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,13 @@ class Runner:
     """Attends to jobs until stopped."""
 
     def __init__(
-        self, home: EnclaveHome, session: Session, store: DatasetStore, launcher: Launcher, evidence: Evidence,
-        concurrent: int,
+        self, home: EnclaveHome, session: Session, relay: wire.Rounds, store: DatasetStore, launcher: Launcher,
+        evidence: Evidence, concurrent: int,
     ) -> None:  # fmt: skip
         self._home = home
         self._session = session
-        self._store = store
-        self._launcher = launcher
+        self._relay = relay
+        self._host = Host(store, launcher, home.path / "rounds", self._meet)
         self._evidence = evidence
         self._owner = session.party
         self._key = home.public()
@@ -77,6 +88,9 @@ class Runner:
         self._stop = threading.Event()
         # Offers whose end this process has seen to: an older view of the ledger must not end them again.
         self._ended: set[str] = set()
+        # Runs that this process has dropped out of: it could only come back to them after a restart.
+        self._left: set[str] = set()
+        self._making = threading.Lock()
         self._thread = threading.Thread(
             target=watch, args=(session, self._stop, self._attend_all), name="runner", daemon=True
         )
@@ -88,9 +102,16 @@ class Runner:
     def stop(self) -> None:
         """Stop attending; a run under way is killed with the launcher."""
         self._stop.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for run in self._runs.values():
+        for run in list(self._runs.values()):
+            run.control.stop()
             run.key.destroy()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def stop_job(self, digest: str) -> None:
+        """End a run of this job now: its source unit's people have said so, whatever the space says."""
+        run = self._runs.get(digest)
+        if run is not None:
+            run.control.stop()
 
     def failures(self) -> list[Failure]:
         """The newest failures, for the source unit."""
@@ -101,13 +122,18 @@ class Runner:
         return dict(self._first_row_ms)
 
     def _attend_all(self) -> None:
-        for job in self._session.link.view("work"):
+        waiting = [str(job["statement"]) for job in self._session.link.view("work")]
+        for ended in jobs(self._host.notes) - {*waiting, *self._runs}:
+            # At worst the space hides a job that goes on, which then begins anew.
+            clear(self._host.notes, ended)
+        # A run of ours whose job no longer waits for us has been stopped, or has ended.
+        for digest in dict.fromkeys([*waiting, *list(self._runs)]):
             try:
-                self._attend(str(job["statement"]))
+                self._attend(digest)
             except Unavailable:
                 raise
             except TrustspaceError as error:
-                _LOG.warning("job %s: %s", str(job["statement"])[:12], error)
+                _LOG.warning("job %s: %s", digest[:12], error)
 
     def dossier(self, digest: str) -> Dossier:
         """A job's dossier, in which the pinned source unit's grant stands for the other parties it names."""
@@ -135,13 +161,55 @@ class Runner:
         if standing and (run is None or run.offer != standing):
             # Ours, but from before a restart: its key is gone.
             self._fail(digest, standing, RunError("host"))
-        elif not standing and run is not None and run.started is False:
+        elif run is not None and run.started:
+            if standing != run.offer or job.state in ("refused", "cancelled", "expired", "failed"):
+                run.control.stop()
+        elif not standing and run is not None:
             self._forget(digest)
-        elif not standing and job.state == "granted" and run is None:
+        elif not standing and self._may_offer(job):
             self._offer(dossier, job, grant)
-        elif job.state == "running" and run is not None and not run.started:
+        elif job.state == "running" and run is not None and self._released(dossier, job, run):
             run.started = True
             run.job = self._pool.submit(self._run, digest, run)
+
+    def _may_offer(self, job: JobRecord) -> bool:
+        return job.state == "granted" or (job.state == "running" and job.run not in self._left)
+
+    def _released(self, dossier: Dossier, job: JobRecord, run: _Run) -> bool:
+        """Whether every data key of ours is there; a run that others are in is on already when we come back."""
+        offer = dossier.view.get(OfferRecord, run.offer)
+        own = {use.dataset for use in job.body.datasets if use.source_unit == self._owner}
+        return offer is not None and own <= set(offer.released)
+
+    def _meet(self, order: Order, parameters: Parameters, deadline: float, stop: threading.Event) -> Rounds:
+        """This enclave's side of the rounds of a run."""
+        job = order.job
+        federated = parameters.federated
+        terms = Terms(
+            job.statement, job.run, job.body.minimum_participants,
+            federated.wait_seconds if federated is not None else WAIT_SECONDS, deadline,
+        )  # fmt: skip
+        identity = Identity(order.source_unit, order.offer, self._key, self._home.sign)
+        known = [self._roster(order.dossier, job.statement)]
+
+        def roster(fresh: bool) -> Roster:
+            if fresh:
+                known[0] = self._roster(self.dossier(job.statement), job.statement)
+            return known[0]
+
+        return Rounds(
+            self._relay, identity, terms, roster, Journal(self._host.notes, job.statement), PairwiseMasks(),
+            self._session.accepted, self._session.compare, stop,
+        )  # fmt: skip
+
+    @staticmethod
+    def _roster(dossier: Dossier, digest: str) -> Roster:
+        offers = {}
+        for unit, offer in dossier.job(digest).offers.items():
+            record = dossier.view.get(OfferRecord, offer)
+            if record is not None:
+                offers[unit] = (offer, bytes.fromhex(record.enclave))
+        return Roster(offers)
 
     def _offer(self, dossier: Dossier, job: JobRecord, grant: GrantRecord) -> None:
         if not tier_satisfies(self._evidence.sandbox_tier, grant.body.sandbox_tier):
@@ -171,6 +239,9 @@ class Runner:
             self._execute(digest, run)
         except RunError as error:
             self._fail(digest, run.offer, error)
+        except TrustspaceError as error:
+            _LOG.warning("run of job %s failed: %s", digest[:12], error)
+            self._fail(digest, run.offer, RunError("host", error.public_message.encode() + b"\n"))
         except Exception as error:
             _LOG.exception("run of job %s failed", digest[:12])
             self._fail(digest, run.offer, RunError("host", f"{type(error).__name__}\n".encode()))
@@ -178,6 +249,7 @@ class Runner:
     def _execute(self, digest: str, run: _Run) -> None:
         dossier = self.dossier(digest)
         job = dossier.job(digest)
+        run.name = job.run
         grant = dossier.view.get(GrantRecord, job.grants.get(self._owner, ""))
         if grant is None or job.offers.get(self._owner) != run.offer:
             raise RunError("stopped")
@@ -186,48 +258,67 @@ class Runner:
             dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, code,
             self._history(job),
         )  # fmt: skip
-        produced = execute(order, self._store, self._launcher)
+        if job.body.is_joint:
+            # From its first sum on its part may be in the result, also if this enclave drops out before the end.
+            self._record(job, ())
+        produced = execute(order, self._host, run.control)
         # The opened keys have done their work; nothing of this run can be opened again.
         run.key.destroy()
         self._first_row_ms[digest] = produced.first_row_ms
         body = Output(
-            job=digest, offer=run.offer, grants=tuple(job.grants[unit] for unit in job.body.source_units),
+            job=digest, offer=run.offer, run=job.run, members=produced.members, transcript=produced.transcript,
+            grants=tuple(job.grants[unit] for unit in job.body.source_units),
             artifacts=produced.artifacts, evidence=produced.evidence, sandbox_tier=self._evidence.sandbox_tier,
         )  # fmt: skip
-        self._record(job, body)
-        self._hand_in(job, produced, body)
+        self._record(job, body.artifacts)
+        self._hand_in(job, run, produced, body)
         self._ended.add(run.offer)
+        # Its checkpoints stay until the job has left its run: should another member be lost before it hands in,
+        # all go on from them.
         self._forget(digest)
 
-    def _hand_in(self, job: JobRecord, produced: Produced, body: Output) -> None:
+    def _hand_in(self, job: JobRecord, run: _Run, produced: Produced, body: Output) -> None:
         """Upload and sign, however long the space is away: a day's training is not lost to its restart."""
         statement: Statement | None = None
         pause = 0.5
         while True:
             try:
-                for blob in produced.blobs:
+                blobs = produced.own_blobs
+                if not self.dossier(job.statement).job(job.statement).output:
+                    blobs = (*produced.joint_blobs, *blobs)  # one member uploads what all have
+                for blob in blobs:
                     self._session.link.put_blob(blob.data, blob.digest, len(blob.data))
                 # The same statement again, as long as its time is near: its answer may only have been lost.
                 if statement is None or abs(self._session.now() - statement.issued) > RESIGN_SECONDS:
                     statement = self._sign(body)
                 self._session.append(statement)
                 return
+            except PolicyRefused as refused:
+                if not body.members:
+                    raise
+                # Every member packs the same bytes: what does not fit together is not one result.
+                raise RunError("disagreement", refused.public_message.encode() + b"\n") from None
             except Unavailable as error:
                 if self._stop.is_set() or self._session.now() > job.body.expires:
                     raise RunError("host") from None
+                run.control.check()
                 _LOG.warning("handing in the output of %s waits: %s", job.statement[:12], error)
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
 
-    def _record(self, job: JobRecord, body: Output) -> None:
-        """Remember on the enclave's own disk what was made for whom, before it is handed in."""
+    def _record(self, job: JobRecord, artifacts: tuple[Artifact, ...]) -> None:
+        """Remember on the enclave's own disk what was made for whom, before it is handed in.
+
+        No artifacts: what is being made, and may come to be without this enclave's hand.
+        """
         datasets = [d.id for d in Parameters.from_json(job.body.parameters).datasets]
         entry = {
             "job": job.statement, "buyer": job.body.buyer, "title": job.body.title, "datasets": datasets,
-            "bytes": sum(a.sealed_bytes for a in body.artifacts if a.role != "log"),
+            "bytes": sum(a.sealed_bytes for a in artifacts if a.role != "log"),
         }  # fmt: skip
-        entries = [*self._made(), entry]
-        write_atomic(self._home.path / "made.json", json.dumps(entries, ensure_ascii=False).encode())
+        with self._making:
+            entries = [*(made for made in self._made() if made["job"] != job.statement), entry]
+            write_atomic(self._home.path / "made.json", json.dumps(entries, ensure_ascii=False).encode())
 
     def _made(self) -> list[dict[str, Any]]:
         try:
@@ -261,6 +352,9 @@ class Runner:
     def _fail(self, digest: str, offer: str, error: RunError) -> None:
         self._failures.append(Failure(digest, error.reason, error.log[-65536:].decode("utf-8", "replace")))
         reason: Any = error.reason
+        run = self._runs.get(digest)
+        if run is not None and run.name:
+            self._left.add(run.name)
         try:
             self._session.append(self._sign(RunFailed(job=digest, offer=offer, reason=reason)))
         except Unavailable as refused:
@@ -276,6 +370,7 @@ class Runner:
     def _forget(self, digest: str) -> None:
         run = self._runs.pop(digest, None)
         if run is not None:
+            run.control.stop()
             run.key.destroy()
 
     def _sign(self, body: Body) -> Statement:

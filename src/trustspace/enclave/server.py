@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trustspace.enclave.service import EnclaveService
 
 _LOG = logging.getLogger(__name__)
+# More than one, since hospitals may begin two joint jobs in different order and would wait for each other; each
+# holds one sandbox while it lasts and one more at its end, of the launcher's eight.
+CONCURRENT_RUNS = 4
 
 
 class EnclaveServer:
@@ -42,10 +45,12 @@ class EnclaveServer:
         from trustspace.enclave.servicers import ENCLAVE, EnclaveServicer
         from trustspace.storage.files import write_atomic
         from trustspace.transport.channel import serve
+        from trustspace.transport.rounds import RoundsLink
 
         home = EnclaveHome(path)
         adoption = home.adoption()
-        session = home.session()
+        channel = home.channel()
+        session = home.session(channel)
         store = DatasetStore(path, adoption.owner)
         store.sweep()
         evidence = Evidence(
@@ -55,7 +60,9 @@ class EnclaveServer:
             platform=f"{platform.system()} {platform.machine()} Python {platform.python_version()}",
             custody=adoption.custody,
         )
-        self.runner = Runner(home, session, store, self.launcher, evidence, concurrent=1)
+        self.runner = Runner(
+            home, session, RoundsLink(channel), store, self.launcher, evidence, CONCURRENT_RUNS
+        )
         self.service: EnclaveService = EnclaveService(
             home, session, store, self.runner, evidence, self.launcher.details
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from trustspace.domain.bodies import DatasetWithdrawn, Evidence, Party
+from trustspace.domain.bodies import DatasetWithdrawn, Evidence, Party, Refusal
 from trustspace.domain.permissions import signing_key
 from trustspace.domain.records import DatasetRecord
 from trustspace.domain.statements import dump, parse
@@ -61,6 +61,16 @@ class EnclaveService:
         if record.source_unit != self._session.party:
             raise VerificationFailed("The dataset is of another source unit.")
         self._store.withdraw(record.body.manifest)
+
+    def stop(self, envelope: bytes) -> None:
+        """End the run of a job that the source unit refuses, without asking the space for anything.
+
+        The door lets in nobody but the source unit, and all that a stop can do is deny it its own part.
+        """
+        statement = parse(envelope)
+        if not isinstance(statement.body, Refusal) or statement.by != self._session.party:
+            raise PermissionDenied("Only this enclave's source unit stops its runs.")
+        self._runner.stop_job(statement.body.job)
 
     def status(self) -> dict[str, Any]:
         """What the enclave holds, how it isolates, and what failed, for its source unit alone."""

@@ -59,6 +59,10 @@ class EnclaveServicer(enclave_pb2_grpc.EnclaveServicer):
         self._service.withdraw(request.envelope)
         return enclave_pb2.WithdrawReply()
 
+    def Stop(self, request: enclave_pb2.StopRequest, context: grpc.ServicerContext) -> enclave_pb2.StopReply:  # noqa: N802
+        self._service.stop(request.envelope)
+        return enclave_pb2.StopReply()
+
     def Status(  # noqa: N802
         self, request: enclave_pb2.StatusRequest, context: grpc.ServicerContext
     ) -> enclave_pb2.StatusReply:

@@ -82,7 +82,7 @@ def withheld_metrics(facts: RunFacts, policy: Policy) -> Finding:
         "withheld_patients": facts.withheld_patients,
         "minimum": policy.minimum_withheld_patients,
     }
-    if facts.kind == "compute":
+    if facts.kind != "train":
         return Finding("could_not_run", say("withheld_metrics.no_model"), seen)
     for name, part in (("training", facts.training), ("withheld", facts.withheld)):
         if part is not None:
@@ -181,6 +181,8 @@ def custom_code(facts: RunFacts, policy: Policy) -> Finding:
 
 def buyer_history(facts: RunFacts, _: Policy) -> Finding:
     """What the buyer holds already that was computed from any of the same datasets."""
+    if facts.history is None:
+        return Finding("could_not_run", say("buyer_history.could_not_run"))
     same = [item for item in facts.history if set(item.datasets) & set(facts.datasets)]
     seen = {
         "same_data": [{"output": item.output, "title": item.title, "bytes": item.bytes} for item in same],
@@ -189,6 +191,72 @@ def buyer_history(facts: RunFacts, _: Policy) -> Finding:
     if same:
         return Finding("warned", say("buyer_history.warned", count=len(same)), seen)
     return Finding("passed", say("buyer_history.passed"), seen)
+
+
+def sums(facts: RunFacts, _: Policy) -> Finding:
+    """No sum was opened over fewer source units than agreed, and whose data are in the sums."""
+    if not facts.joint:
+        return Finding("passed", say("sums.alone"))
+    found = facts.participants
+    if found is None or found.rounds < 1:
+        return Finding("could_not_run", say("sums.could_not_run"))
+    seen = {
+        "rounds": found.rounds,
+        "smallest": found.smallest,
+        "minimum": found.minimum,
+        "source_units": found.source_units,
+        "own_part": found.own_part,
+        "scheme": found.scheme,
+    }
+    words: dict[str, str | int] = {
+        "rounds": found.rounds,
+        "smallest": found.smallest,
+        "minimum": found.minimum,
+        "units": found.source_units,
+    }
+    # A sum of one is that one's part, whatever was agreed.
+    if found.smallest < max(found.minimum, 2):
+        return Finding("failed", say("sums.failed", **words), seen)
+    if found.own_part != "all":
+        return Finding("warned", say(f"sums.own_{found.own_part}", **words), seen)
+    if found.smallest < found.source_units:
+        return Finding("warned", say("sums.dropped", **words), seen)
+    return Finding("passed", say("sums.pair" if found.smallest == 2 else "sums.passed", **words), seen)
+
+
+def small_cells(facts: RunFacts, policy: Policy) -> Finding:
+    """No count of fewer rows than the policy's minimum is shown, or follows from those shown."""
+    if facts.kind == "train":
+        return Finding("passed", say("small_cells.model"))
+    if facts.kind == "compute":
+        return Finding("warned", say("small_cells.code"))
+    found, demanded = facts.statistics, policy.minimum_cell_count
+    if found is None:
+        return Finding("could_not_run", say("small_cells.could_not_run"))
+    seen = {
+        "fewest_shown": found.minimum,
+        "fewest_demanded": demanded,
+        "counts": found.counts,
+        "hidden": found.hidden,
+        "derived": found.derived,
+        "alike": found.alike,
+    }
+    if found.hidden:
+        seen["narrowest"] = found.narrowest
+    if found.minimum < demanded:
+        words = say("small_cells.too_low", minimum=found.minimum, demanded=demanded)
+        return Finding("failed", words, seen)
+    if found.derived:
+        return Finding("failed", say("small_cells.derived", count=found.derived), seen)
+    if found.alike:
+        return Finding("warned", say("small_cells.alike", count=found.alike, hidden=found.hidden), seen)
+    if facts.rows > facts.patients:
+        words = say("small_cells.repeated", minimum=found.minimum, rows=facts.rows, patients=facts.patients)
+        return Finding("warned", words, seen | {"rows": facts.rows, "patients": facts.patients})
+    if found.hidden:
+        words = say("small_cells.hidden", hidden=found.hidden, counts=found.counts, minimum=found.minimum)
+        return Finding("passed", words, seen)
+    return Finding("passed", say("small_cells.none", counts=found.counts, minimum=found.minimum), seen)
 
 
 def _described(artifact: ArtifactFacts) -> dict[str, Any]:
@@ -220,4 +288,6 @@ CHECKS: dict[str, Callable[[RunFacts, Policy], Finding]] = {
     "platform": platform,
     "custom_code": custom_code,
     "buyer_history": buyer_history,
+    "sums": sums,
+    "small_cells": small_cells,
 }

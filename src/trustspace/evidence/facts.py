@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from trustspace.errors import VerificationFailed
@@ -15,8 +15,10 @@ from trustspace.jobs.artifacts import (
     parse_json,
 )
 from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.disclosure import Disclosure, disclosure
 from trustspace.jobs.metrics import EVALUATION_FORMAT, NOT_MEASURABLE, is_decimal_text
-from trustspace.jobs.spec import Parameters
+from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.sections import STATISTICS_ARTIFACT
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,34 @@ class Delivered:
 
 
 @dataclass(frozen=True)
+class Participation:
+    """How the sums of a joint job came about, as this source unit's enclave saw it.
+
+    ``rounds``: sums that were opened. ``smallest``: the fewest source units in any of them, ``minimum``: the
+    fewest agreed, ``source_units``: how many the job names. ``own_part``: in how many of the sums this unit's
+    data is. ``scheme``: name of what protected each part.
+    """
+
+    rounds: int
+    smallest: int
+    minimum: int
+    source_units: int
+    own_part: Literal["all", "some", "none"]
+    scheme: str
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """Everything that the report says follows from these.
 
     ``commitments``: artifact name and hex commitment of its content. ``rows`` and ``patients``: of the part
     the job saw; ``record_bytes``: mean size of one of these rows, in bytes, in the columns the job saw.
     ``training`` and ``withheld`` are None when the evaluation did not run. Tiers and kinds as in statements.
+    ``joint``: whether several source units made one result by sums; then ``participants`` says how, None when
+    that is not known. ``statistics``: what a job of that kind released, None when it is not there.
     """
 
-    kind: Literal["train", "compute"]
+    kind: Literal["train", "statistics", "compute"]
     model: str
     custom_code: bool
     declared: tuple[DeclaredArtifact, ...]
@@ -77,7 +98,10 @@ class RunFacts:
     evidence_kind: str
     evidence_kind_demanded: str
     custody: Literal["own", "operator-hosted"]
-    history: tuple[Delivered, ...] = ()
+    history: tuple[Delivered, ...] | None = ()
+    joint: bool = False
+    participants: Participation | None = None
+    statistics: Disclosure | None = None
 
     @classmethod
     def of(
@@ -97,19 +121,22 @@ class RunFacts:
         evidence_kind: str,
         evidence_kind_demanded: str,
         custody: Literal["own", "operator-hosted"] = "own",
-        history: Sequence[Delivered] = (),
+        history: Sequence[Delivered] | None = (),
+        participants: Participation | None = None,
+        prefix: str = "",
     ) -> Self:
         """The facts of a run of ``parameters`` that handed out ``artifacts``.
 
         ``evaluation`` is (training, withheld) as :func:`read_evaluation` gives it, (None, None) without one.
-        Raises VerificationFailed for an artifact whose form is not sound.
+        ``participants`` belongs to a joint job. ``prefix`` stands before the names that artifacts are handed out
+        under, where every source unit has its own. Raises VerificationFailed for one whose form is not sound.
         """
         return cls(
             kind=parameters.kind,
             model=parameters.train.model if parameters.train is not None else "",
             custom_code=parameters.runs_custom_code,
-            declared=declared_artifacts(parameters),
-            observed=tuple(describe_artifact(raw) for raw in artifacts),
+            declared=tuple(replace(d, name=prefix + d.name) for d in declared_artifacts(parameters)),
+            observed=tuple(replace(describe_artifact(raw), name=prefix + raw.name) for raw in artifacts),
             digests=tuple(digests),
             commitments=tuple(sorted(commitments.items())),
             datasets=tuple(use.id for use in parameters.datasets),
@@ -124,8 +151,18 @@ class RunFacts:
             evidence_kind=evidence_kind,
             evidence_kind_demanded=evidence_kind_demanded,
             custody=custody,
-            history=tuple(history),
+            history=tuple(history) if history is not None else None,
+            joint=parameters.is_joint,
+            participants=participants,
+            statistics=_disclosed(parameters, artifacts),
         )
+
+
+def _disclosed(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Disclosure | None:
+    found = [raw.data for raw in artifacts if raw.name == STATISTICS_ARTIFACT]
+    if parameters.kind != "statistics" or not found:
+        return None
+    return disclosure(parse_json(found[0]), parameters)
 
 
 def read_evaluation(data: bytes) -> tuple[PartMetrics | None, PartMetrics | None]:

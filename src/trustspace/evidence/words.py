@@ -14,6 +14,8 @@ TITLES: dict[str, dict[Language, str]] = {
     "platform": {"en": "Where it ran", "zh": "运行环境"},
     "custom_code": {"en": "Whose code met the data", "zh": "接触数据的代码"},
     "buyer_history": {"en": "What this buyer already has", "zh": "该使用单位已获得的产出"},
+    "sums": {"en": "Only sums of several were opened", "zh": "只打开多家之和"},
+    "small_cells": {"en": "No small groups of people", "zh": "不暴露小群体"},
 }
 
 STATUSES: dict[str, dict[Language, str]] = {
@@ -122,6 +124,10 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "The size of a record is not known, so nobody can say how many would fit.",
         "zh": "单条记录的大小未知，无法判断文件可容纳多少条记录。",
     },
+    "sizes.not_applicable": {
+        "en": "Could not be done, and your policy says that it need not be here.",
+        "zh": "未能检验；按您的规则，此处可以免除。",
+    },
     "platform.passed": {
         "en": "It ran in a sandbox of tier {tier}, as demanded. Hardware evidence ({kind}) says "
         "what ran there.",
@@ -164,43 +170,160 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "more than each one alone.",
         "zh": "该使用单位已有 {count} 项由相同数据得出的产出，合并分析可能得知更多信息。",
     },
+    "buyer_history.could_not_run": {
+        "en": "Another source unit's enclave made this report, and does not know what this buyer has received from "
+        "your data before.",
+        "zh": "本报告由其他数据源单位的盲盒生成，它不知道该使用单位此前获得过哪些由您的数据得出的产出。",
+    },
+    "sums.alone": {
+        "en": "Only your data was used. Nothing was added up with other source units.",
+        "zh": "只使用了您的数据，没有与其他数据源单位求和。",
+    },
+    "sums.passed": {
+        "en": "Sums opened: {rounds}, each over all {units} source units (agreed: at least {minimum}). Your data "
+        "is in all of them. No one saw what a single source unit put in.",
+        "zh": "共打开 {rounds} 次求和结果，每次都包含全部 {units} 家数据源单位（约定至少 {minimum} 家）。"
+        "您的数据在每次求和之中。没有人看到过单独一家的部分。",
+    },
+    "sums.pair": {
+        "en": "Sums opened: {rounds}, each over both source units (agreed: at least {minimum}). Your data is in all of "
+        "them. Each of the two can work out the other's part: your grant accepts that.",
+        "zh": "共打开 {rounds} 次求和结果，每次都包含两家数据源单位（约定至少 {minimum} 家）。"
+        "您的数据在每次求和之中。两家各自都能算出对方的部分：您的授权接受了这一点。",
+    },
+    "sums.dropped": {
+        "en": "Sums opened: {rounds}. Your data is in all of them, but not everybody's: the smallest is over "
+        "{smallest} of {units} source units (agreed: at least {minimum}). From two neighbouring sums, with and without "
+        "a source unit, the space and one member's host together can estimate what that unit put in.",
+        "zh": "共打开 {rounds} 次求和结果。您的数据在每次求和之中，但并非每次各家都在："
+        "最少的一次只含 {units} 家中的 {smallest} 家（约定至少 {minimum} 家）。"
+        "由相邻两次求和（一次含某家、一次不含），空间与某一成员的主机合谋可以估计该家提交的内容。",
+    },
+    "sums.own_some": {
+        "en": "Sums opened: {rounds}, the smallest over {smallest} of {units} source units (agreed: at least "
+        "{minimum}). Your data is in some of them only: from two neighbouring sums, with and without it, the space and "
+        "one member's host together can estimate what your enclave put in.",
+        "zh": "共打开 {rounds} 次求和结果，最少的一次含 {units} 家中的 {smallest} 家（约定至少 {minimum} 家）。"
+        "您的数据只在其中一部分之中：由相邻两次求和（一次含您的数据、一次不含），空间与某一成员的主机合谋可以估计您的盲盒提交的内容。",
+    },
+    "sums.own_none": {
+        "en": "Sums opened: {rounds}, the smallest over {smallest} of {units} source units (agreed: at least "
+        "{minimum}). Your data is in none of them: your enclave dropped out.",
+        "zh": "共打开 {rounds} 次求和结果，最少的一次含 {units} 家中的 {smallest} 家（约定至少 {minimum} 家）。"
+        "您的数据不在其中：您的盲盒中途退出。",
+    },
+    "sums.failed": {
+        "en": "A sum was opened over too few source units: {smallest}, where at least {minimum} were agreed and "
+        "two are always needed.",
+        "zh": "有一次求和包含的数据源单位过少：只有 {smallest} 家，而约定至少 {minimum} 家，且任何时候不得少于两家。",
+    },
+    "sums.could_not_run": {
+        "en": "It is not known over how many source units the sums were made.",
+        "zh": "不清楚求和包含了多少家数据源单位。",
+    },
+    "small_cells.none": {
+        "en": "The statistics show {counts} counts. Each is of at least {minimum} rows, or of none.",
+        "zh": "统计结果共有 {counts} 个计数，每个至少涉及 {minimum} 条记录，或为零。",
+    },
+    "small_cells.hidden": {
+        "en": "{hidden} of the {counts} counts are hidden, so that no group of fewer than {minimum} rows shows. "
+        "No hidden one follows from those that are shown.",
+        "zh": "{counts} 个计数中有 {hidden} 个已隐藏，使少于 {minimum} 条记录的群体不会显现。"
+        "隐藏的计数无法由公开的计数推出。",
+    },
+    "small_cells.repeated": {
+        "en": "Groups of fewer than {minimum} rows do not show. But rows are not people: your {rows} rows are of "
+        "{patients} patients, so a count that is shown may be of a few people only.",
+        "zh": "少于 {minimum} 条记录的群体不会显现。但记录数不等于人数：您的 {rows} 条记录来自 {patients} 名患者，"
+        "公开的计数可能只涉及少数几人。",
+    },
+    "small_cells.alike": {
+        "en": "Small counts are hidden ({hidden}). But in {count} groups everybody has the same value: whoever knows "
+        "that someone is in such a group knows this of them too.",
+        "zh": "小计数已隐藏（{hidden} 个）。但有 {count} 个群体中所有人的取值相同：知道某人属于该群体，就知道其取值。",
+    },
+    "small_cells.too_low": {
+        "en": "Groups of {minimum} rows and more are shown, and your policy demands at least {demanded}.",
+        "zh": "公开了 {minimum} 条记录及以上群体的计数，而您的规则要求至少 {demanded} 条。",
+    },
+    "small_cells.derived": {
+        "en": "Small groups can be worked out from the counts that are shown: {count}.",
+        "zh": "由公开的计数可以推出 {count} 个小群体。",
+    },
+    "small_cells.model": {
+        "en": "No table of counts was released: a model, and measures of all patients together.",
+        "zh": "没有交付计数表：只有模型和全部患者的总体指标。",
+    },
+    "small_cells.code": {
+        "en": "The developer's own code wrote these files, and no check can tell which of their numbers count "
+        "people. Look for small groups in them yourself.",
+        "zh": "这些文件由开发方自己的代码写出，任何检验都无法判断其中哪些数字是人数，请自行查看是否涉及小群体。",
+    },
+    "small_cells.could_not_run": {
+        "en": "There are no statistics here to look at.",
+        "zh": "此处没有可供检验的统计结果。",
+    },
+    "buyer_history.not_applicable": {
+        "en": "Could not be done, and your policy says that it need not be here.",
+        "zh": "未能检验；按您的规则，此处可以免除。",
+    },
+    "sums.not_applicable": {
+        "en": "Could not be done, and your policy says that it need not be here.",
+        "zh": "未能检验；按您的规则，此处可以免除。",
+    },
+    "small_cells.not_applicable": {
+        "en": "Could not be done, and your policy says that it need not be here.",
+        "zh": "未能检验；按您的规则，此处可以免除。",
+    },
 }
 
 
 # What stands under a check: the name of a fact in the report, and how a person reads it.
 FACTS: dict[str, dict[Language, str]] = {
     "accuracy": {"en": "accuracy", "zh": "准确率"},
+    "alike": {"en": "groups that share one value", "zh": "取值全部相同的群体数"},
     "auc": {"en": "AUC", "zh": "AUC"},
     "bytes": {"en": "bytes", "zh": "字节数"},
     "columns": {"en": "columns", "zh": "列数"},
     "commitments": {"en": "commitment", "zh": "承诺值"},
+    "counts": {"en": "counts", "zh": "计数个数"},
     "custody": {"en": "machine of", "zh": "机器归属"},
     "custom_code": {"en": "developer's own code", "zh": "开发方自有代码"},
     "declared": {"en": "declared", "zh": "申报"},
+    "derived": {"en": "small groups that follow from others", "zh": "可推出的小群体数"},
     "digests": {"en": "digest", "zh": "摘要"},
     "evidence_kind": {"en": "platform evidence", "zh": "平台证据"},
     "evidence_kind_demanded": {"en": "platform evidence demanded", "zh": "要求的平台证据"},
     "failed_above": {"en": "fails above", "zh": "高于此值不通过"},
+    "fewest_demanded": {"en": "fewest rows you demand", "zh": "您要求的最少记录数"},
+    "fewest_shown": {"en": "fewest rows shown", "zh": "公开的最少记录数"},
     "gap": {"en": "difference", "zh": "差距"},
     "granted": {"en": "granted", "zh": "授权"},
+    "hidden": {"en": "hidden", "zh": "已隐藏"},
     "loss": {"en": "loss", "zh": "损失"},
     "max_bytes": {"en": "at most bytes", "zh": "字节上限"},
     "media_type": {"en": "kind", "zh": "类型"},
     "minimum": {"en": "fewest needed", "zh": "至少需要"},
     "model": {"en": "model", "zh": "模型"},
+    "narrowest": {"en": "values that a hidden count may have, at least", "zh": "隐藏的计数至少有几种可能"},
     "numbers": {"en": "numbers in the model", "zh": "模型中的数值个数"},
     "observed": {"en": "observed", "zh": "实际"},
     "other_data": {"en": "outputs from other data", "zh": "来自其他数据的产出数"},
     "output": {"en": "output", "zh": "产出"},
+    "own_part": {"en": "sums with your data", "zh": "包含您的数据的求和"},
     "patients": {"en": "patients", "zh": "患者数"},
     "policy": {"en": "your policy", "zh": "您的规则"},
     "r2": {"en": "R²", "zh": "R²"},
     "record_bytes": {"en": "bytes of one record", "zh": "单条记录字节数"},
     "records_that_fit": {"en": "records that would fit", "zh": "可容纳的记录数"},
+    "rounds": {"en": "sums opened", "zh": "打开的求和次数"},
     "rows": {"en": "rows", "zh": "行数"},
     "same_data": {"en": "from the same data", "zh": "来自相同数据"},
     "sandbox_tier": {"en": "sandbox", "zh": "沙箱等级"},
     "sandbox_tier_demanded": {"en": "sandbox demanded", "zh": "要求的沙箱等级"},
+    "scheme": {"en": "protected by", "zh": "保护方式"},
+    "smallest": {"en": "source units in the smallest sum", "zh": "最少一次求和的单位数"},
+    "source_units": {"en": "source units of the job", "zh": "任务的数据源单位数"},
     "tensor_count": {"en": "number of tensors", "zh": "张量个数"},
     "tensors": {"en": "tensors", "zh": "张量"},
     "title": {"en": "title", "zh": "标题"},

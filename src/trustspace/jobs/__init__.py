@@ -1,6 +1,6 @@
 """What a job is: the job file, the code bundle, the platform's own training, and what may come out.
 
-``sections``, ``spec``, ``messages``, ``bundle``, ``container``, ``artifacts``, ``tensors``, ``registry`` and
-``released`` run anywhere and never import torch. ``programs`` names what runs in a sandbox; the modules it
-loads when called (``models``, ``training``, ``evaluate``, ``compute``) are the only ones that do.
+``programs`` names what runs in a sandbox; of the modules it loads when called, ``models``, ``optimise``,
+``training``, ``rounds_program`` and ``evaluate`` are the only ones that import torch. All others run anywhere:
+``federation`` is the enclave's side of a joint training, NumPy only.
 """

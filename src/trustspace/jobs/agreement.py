@@ -30,17 +30,19 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
         "kind": job.kind == parameters.kind,
         "code": bool(job.code) == parameters.runs_custom_code,
         "datasets": len(job.datasets) == len(parameters.datasets),
+        # A secure sum counts each source unit once.
+        "datasets.source_unit": len({use.source_unit for use in job.datasets}) == len(job.datasets),
         "terms.minimum_participants": job.minimum_participants == terms.minimum_participants,
         "terms.release_quorum": job.release_quorum == terms.release_quorum,
         "terms.evidence_kind": job.evidence_kind == terms.evidence_kind,
     }
-    for use, asked in zip(job.datasets, parameters.datasets, strict=False):
+    for index, (use, asked) in enumerate(zip(job.datasets, parameters.datasets, strict=False)):
         named = dataset(use.dataset)
         same["datasets.id"] = named is not None and (named.dataset, named.version) == (
             asked.id,
             asked.version,
         )
-        same["datasets.columns"] = use.columns == tuple(dict.fromkeys(parameters.columns_of(asked.id)))
+        same["datasets.columns"] = use.columns == tuple(dict.fromkeys(parameters.columns_of(index)))
         if not (same["datasets.id"] and same["datasets.columns"]):
             break
     for field, holds in same.items():

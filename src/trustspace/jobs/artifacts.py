@@ -16,10 +16,11 @@ from typing import Any
 
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.container import RawArtifact
-from trustspace.jobs.metrics import METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
+from trustspace.jobs.metrics import FEDERATED_FORMAT, METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
+from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.registry import Shape, expected_tensors, model_bytes
-from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, Train
-from trustspace.jobs.spec import Parameters
+from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, STATISTICS_ARTIFACT, Train
+from trustspace.jobs.statistics import check_statistics
 from trustspace.jobs.tensors import TensorInfo, read_tensors, tensor_infos
 
 MAX_JSON_BYTES = 1 << 20
@@ -57,6 +58,8 @@ class ArtifactFacts:
 
 def declared_artifacts(parameters: Parameters) -> tuple[DeclaredArtifact, ...]:
     """Everything that the job may hand out; nothing else leaves the sandbox."""
+    if parameters.statistics is not None:
+        return (DeclaredArtifact(STATISTICS_ARTIFACT, "application/json", MIB),)
     if parameters.train is None:
         return tuple(
             DeclaredArtifact(o.name, o.media_type, o.max_bytes) for o in parameters.computing().outputs
@@ -87,7 +90,11 @@ def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
         _check_tensors(raw, declared, parameters)
     elif raw.media_type == "application/json":
         value = parse_json(raw.data)
-        if parameters.train is not None:
+        if parameters.statistics is not None:
+            check_statistics(value, parameters)
+        elif parameters.train is not None and parameters.is_joint:
+            check_joint_metrics(value, parameters)
+        elif parameters.train is not None:
             check_training_metrics(value, parameters.train)
     elif raw.media_type == "text/csv":
         parse_csv(raw.data)
@@ -148,21 +155,72 @@ def check_training_metrics(value: Any, train: Train) -> None:
 
     Custom model code runs in the process that writes these metrics and could put anything there.
     """
-    scores = ("r2",) if train.task == "regression" else ("auc", "accuracy")
+    scores = _scores(train)
     numbers = ("rows", "left_out", "epochs", "threads")
     wanted = {"format", "model", "loss_per_epoch", "loss", *numbers, *scores}
     sound = (
         isinstance(value, dict)
         and set(value) == wanted
         and (value["format"], value["model"], value["epochs"]) == (METRICS_FORMAT, train.model, train.epochs)
-        and all(type(value[name]) is int and 0 <= value[name] < 1 << 53 for name in numbers)
+        and all(_is_count(value[name]) for name in numbers)
         and isinstance(value["loss_per_epoch"], list)
         and len(value["loss_per_epoch"]) == train.epochs
         and all(is_decimal_text(number) for number in value["loss_per_epoch"])
-        and all(is_decimal_text(value[name]) or value[name] == NOT_MEASURABLE for name in ("loss", *scores))
+        and all(_is_measure(value[name]) for name in ("loss", *scores))
     )
     if not sound:
         raise VerificationFailed("Artifact {name} is not what training reports.", name=METRICS_ARTIFACT)
+
+
+def check_joint_metrics(value: Any, parameters: Parameters) -> None:
+    """Raise VerificationFailed unless ``value`` is exactly what a joint training reports, nothing more."""
+    train, federated, terms = parameters.training(), parameters.federation(), parameters.terms
+    scores = ("loss", *_scores(train))
+    wanted = {
+        "format", "model", "strategy", "rounds", "participants_per_round", "rows", "loss_per_round",
+        "validation_loss_per_round", "withheld",
+    }  # fmt: skip
+    said = value if isinstance(value, dict) and set(value) == wanted else {}
+    rounds, withheld = said.get("rounds"), said.get("withheld")
+    watched = rounds if federated.validation_percent else 0
+    sound = (
+        (said.get("format"), said.get("model"), said.get("strategy"))
+        == (FEDERATED_FORMAT, train.model, federated.strategy)
+        and type(rounds) is int
+        # Only patience ends the rounds early.
+        and (1 if federated.patience is not None else federated.rounds) <= rounds <= federated.rounds
+        and _is_list(said["participants_per_round"], rounds)
+        and all(
+            type(count) is int and terms.minimum_participants <= count <= len(parameters.datasets)
+            for count in said["participants_per_round"]
+        )
+        and _is_count(said["rows"])
+        and _is_list(said["loss_per_round"], rounds)
+        and _is_list(said["validation_loss_per_round"], watched)
+        and all(_is_measure(text) for text in said["loss_per_round"] + said["validation_loss_per_round"])
+        and isinstance(withheld, dict)
+        and set(withheld) == {"rows", *scores}
+        and _is_count(withheld["rows"])
+        and all(_is_measure(withheld[name]) for name in scores)
+    )
+    if not sound:
+        raise VerificationFailed("Artifact {name} is not what training reports.", name=METRICS_ARTIFACT)
+
+
+def _scores(train: Train) -> tuple[str, ...]:
+    return ("r2",) if train.task == "regression" else ("auc", "accuracy")
+
+
+def _is_measure(value: object) -> bool:
+    return is_decimal_text(value) or value == NOT_MEASURABLE
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _is_list(value: object, length: object) -> bool:
+    return isinstance(value, list) and len(value) == length
 
 
 def encode_json(value: Any) -> bytes:
@@ -178,10 +236,10 @@ def encode_json(value: Any) -> bytes:
     return data
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
     """The value of a JSON artifact; VerificationFailed unless it is bounded and in its one encoding."""
-    if len(data) > MAX_JSON_BYTES:
-        raise VerificationFailed("A JSON artifact is larger than {limit} bytes.", limit=MAX_JSON_BYTES)
+    if len(data) > limit:
+        raise VerificationFailed("A JSON artifact is larger than {limit} bytes.", limit=limit)
     try:
         value = json.loads(data.decode("utf-8"))
         same = encode_json(value) == data

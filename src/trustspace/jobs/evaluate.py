@@ -1,23 +1,37 @@
 """Judges an exported model on rows that training never saw, in a sandbox of its own.
 
 It starts from the exported bytes, not from the training process: what is measured is what would leave.
+In a joint training it also gives the additive numbers of its withheld rows: their sum over all source units
+measures the model on everybody's.
 """
 
 from __future__ import annotations
 
 from trustspace.errors import VerificationFailed
 from trustspace.jobs.artifacts import encode_json
-from trustspace.jobs.metrics import EVALUATION_FORMAT
+from trustspace.jobs.federation import SUMS_ARTIFACT, measure, write_sums
+from trustspace.jobs.metrics import EVALUATION_FORMAT, quality
 from trustspace.jobs.models import build, load_arrays
 from trustspace.jobs.programs import Emit, Inputs
 from trustspace.jobs.registry import expected_tensors
 from trustspace.jobs.sections import METRICS_ARTIFACT
 from trustspace.jobs.tensors import read_tensors
-from trustspace.jobs.training import assess, code_of, parameters_of, read_rows, set_up, table_of
+from trustspace.jobs.training import (
+    answers_of,
+    code_of,
+    parameters_of,
+    read_rows,
+    scaled_target,
+    set_up,
+    table_of,
+)
 
 
 def run(inputs: Inputs, emit: Emit) -> None:
-    """The program ``evaluate``: ``withheld`` and, with ``members``, ``training`` metrics in metrics.json."""
+    """The program ``evaluate``: see :func:`trustspace.jobs.programs.evaluate`.
+
+    metrics.json holds the metrics of ``withheld`` and, with ``members``, of ``training``.
+    """
     parameters = parameters_of(inputs)
     tensors = read_tensors(bytes(inputs["model"]))
     expected = expected_tensors(parameters.training(), parameters.features)
@@ -30,6 +44,11 @@ def run(inputs: Inputs, emit: Emit) -> None:
     for part, name in (("withheld", "data"), ("training", "members")):
         if name in inputs:
             rows = read_rows(table_of(inputs, name), parameters)
-            metrics[part] = assess(module, rows, tensors, parameters).to_json() | {"left_out": rows.left_out}
+            logits = answers_of(module, rows, tensors, parameters)
+            target = scaled_target(rows, tensors)
+            found = quality(parameters.training().task, logits, target)
+            metrics[part] = found.to_json() | {"left_out": rows.left_out}
+            if part == "withheld" and parameters.is_joint:
+                emit(SUMS_ARTIFACT, "application/json", write_sums(measure(parameters, logits, target)))
             print(f"evaluated {len(rows.target)} {part} rows", flush=True)
     emit(METRICS_ARTIFACT, "application/json", encode_json(metrics))

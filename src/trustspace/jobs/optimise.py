@@ -6,16 +6,22 @@ much more of the system than training does; two update rules are less to trust.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
+
+# What is added to the gradients of some parameters before an update.
+Adjustment = Callable[[list[torch.Tensor], list[torch.Tensor]], list[torch.Tensor]]
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 
 
 class Optimiser:
-    """Updates ``parameters`` in place from their gradients; L2 ``weight_decay`` is added to each gradient."""
+    """Updates ``parameters`` in place from their gradients; L2 ``weight_decay`` is added to each gradient.
+
+    ``adjustment``, when there is one, then changes the gradients further.
+    """
 
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], *, learning_rate: float, weight_decay: float
@@ -23,6 +29,7 @@ class Optimiser:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.adjustment: Adjustment | None = None
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -36,6 +43,8 @@ class Optimiser:
             gradients = [p.grad for p in used if p.grad is not None]
             if self.weight_decay:
                 gradients = list(torch._foreach_add(gradients, used, alpha=self.weight_decay))
+            if self.adjustment is not None:
+                gradients = self.adjustment(used, gradients)
             self._update(used, gradients)
 
     def _update(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor]) -> None:
@@ -68,6 +77,25 @@ class Adam(Optimiser):
         torch._foreach_div_(scale, (1 - second**self.steps) ** 0.5)
         torch._foreach_add_(scale, ADAM_EPSILON)
         torch._foreach_addcdiv_(parameters, means, scale, -self.learning_rate / (1 - first**self.steps))
+
+
+def proximal(anchors: Mapping[torch.Tensor, torch.Tensor], strength: float) -> Adjustment:
+    """FedProx (Li et al. 2020, equation 2): ``strength`` times the way from a parameter's anchor to it."""
+
+    def adjust(parameters: list[torch.Tensor], gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        away = torch._foreach_sub(parameters, [anchors[p] for p in parameters])
+        return list(torch._foreach_add(gradients, away, alpha=strength))
+
+    return adjust
+
+
+def shifted(shifts: Mapping[torch.Tensor, torch.Tensor]) -> Adjustment:
+    """Scaffold (Karimireddy et al. 2020, algorithm 1, line 10): a fixed addend to every gradient."""
+
+    def adjust(parameters: list[torch.Tensor], gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        return list(torch._foreach_add(gradients, [shifts[p] for p in parameters]))
+
+    return adjust
 
 
 def make_optimiser(

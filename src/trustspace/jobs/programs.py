@@ -2,15 +2,39 @@
 
 A program gets its inputs as memory and hands each artifact to ``emit``; what it prints is the sealed log.
 Heavy libraries are imported when a program runs, never by importing this module.
+
+A *session* is a program that stays and is asked things, one after the other: it gets a ``Talk`` as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 Inputs = Mapping[str, memoryview]
 Emit = Callable[[str, str, bytes], None]
 Program = Callable[[Inputs, Emit], None]
+
+
+class Talk(Protocol):
+    """A session's side of its conversation with the enclave.
+
+    ``down`` is memory that the enclave writes and the session reads, ``up`` memory that the session writes;
+    neither changes its size. What is in them when is agreed in the messages: the enclave leaves ``down``
+    alone from a message until its reply, the session ``up`` from a reply until the next message.
+    """
+
+    down: memoryview
+    up: memoryview
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the next message; None when there will be no more, and the session is to return."""
+
+    def reply(self, message: dict[str, Any]) -> None:
+        """Answer the message just received, once. Raises ValueError above 64 KiB of JSON, and for NaN."""
+
+
+Session = Callable[[Inputs, Emit, Talk], None]
 
 
 def train(inputs: Inputs, emit: Emit) -> None:
@@ -21,7 +45,10 @@ def train(inputs: Inputs, emit: Emit) -> None:
 
 
 def evaluate(inputs: Inputs, emit: Emit) -> None:
-    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``code``. Out: metrics.json."""
+    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``code``. Out: metrics.json.
+
+    In a joint training also sums.json: what all source units add up to measure the model together.
+    """
     from trustspace.jobs.evaluate import run
 
     run(inputs, emit)
@@ -34,4 +61,35 @@ def compute(inputs: Inputs, emit: Emit) -> None:
     run(inputs, emit)
 
 
-PROGRAMS: dict[str, Program] = {"train": train, "evaluate": evaluate, "compute": compute}
+def train_rounds(inputs: Inputs, emit: Emit, talk: Talk) -> None:
+    """One source unit's part of a joint training. In: ``parameters``, ``data``, maybe ``validation``, ``code``.
+
+    Asked, each answered with a message and what it left in ``up``:
+
+    ``{"do": "prepare"}``: ``{"rows", "numbers"}``; up: float64 [numbers], additive, of the training rows.
+    ``{"do": "start", "bytes"}``, down: safetensors of the platform's tensors: ``{"parameters", "layout"}``; up:
+    float32 [parameters], the start weights, the same from every worker.
+    ``{"do": "round", "round", "counted"}``, down: float32 [parameters], the common model (Scaffold: then the
+    server's control variate): ``{"rows", "loss", "validation": {"rows", "loss"}}``; up: float32 [parameters],
+    the trained model less the common one (Scaffold: then the change of the own control variate).
+    ``counted`` (true when left out): whether the last answer went into a sum.
+    """
+    from trustspace.jobs.rounds_program import run
+
+    run(inputs, emit, talk)
+
+
+def statistics(inputs: Inputs, emit: Emit) -> None:
+    """In: ``parameters``, ``data``. Out: sums.json, from whose sum the enclave makes statistics.json."""
+    from trustspace.jobs.counting import run
+
+    run(inputs, emit)
+
+
+PROGRAMS: dict[str, Program] = {
+    "train": train,
+    "evaluate": evaluate,
+    "statistics": statistics,
+    "compute": compute,
+}
+SESSIONS: dict[str, Session] = {"train_rounds": train_rounds}

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 MODEL_ARTIFACT = "model.safetensors"
 METRICS_ARTIFACT = "metrics.json"
+STATISTICS_ARTIFACT = "statistics.json"
 MEDIA_TYPES = {
     ".json": "application/json",
     ".csv": "text/csv",
@@ -36,6 +37,11 @@ def rule(field: str, message: str, fix: str, **details: str | int) -> PydanticCu
     return PydanticCustomError(
         "job_rule", "{message}", {"field": field, "message": message, "fix": fix, **details}
     )
+
+
+def no_default(schema: dict[str, Any]) -> None:
+    """Leave the default out of a field's published schema, where it follows from other fields."""
+    schema.pop("default", None)
 
 
 def to_tuple(value: Any) -> Any:
@@ -68,7 +74,7 @@ def _within(low: str, high: str) -> Any:
     return check
 
 
-class _Between:
+class Between:
     """An after-validator with bounds, which also writes them into the JSON schema."""
 
     def __init__(self, low: str, high: str) -> None:
@@ -81,10 +87,11 @@ class _Between:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         del schema, handler
+        sign = "^-?" if self.low.startswith("-") else "^"
         return {
             "anyOf": [
                 {"type": "number", "minimum": float(self.low), "maximum": float(self.high)},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+                {"type": "string", "pattern": sign + r"[0-9]+(\.[0-9]+)?$"},
             ]
         }
 
@@ -127,6 +134,13 @@ class DatasetUse(Section):
         ),
         BeforeValidator(to_tuple),
     ]
+    source_unit: Annotated[
+        Line | None,
+        Field(
+            description="Whose dataset it is, as the trust file names it; needed where two have the same name.",
+            examples=["north-hospital"],
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
@@ -185,10 +199,10 @@ class Train(Section):
         Literal["sgd", "adam"], Field(description="How weights are updated.", examples=["adam"])
     ] = "adam"
     learning_rate: Annotated[
-        DecimalText, _Between("0.0000001", "10"), Field(description="Size of a step.", examples=[0.01])
+        DecimalText, Between("0.0000001", "10"), Field(description="Size of a step.", examples=[0.01])
     ] = "0.01"
     weight_decay: Annotated[
-        DecimalText, _Between("0", "10"), Field(description="L2 penalty on all weights.", examples=[0.001])
+        DecimalText, Between("0", "10"), Field(description="L2 penalty on all weights.", examples=[0.001])
     ] = "0"
     epochs: Annotated[int, Field(ge=1, le=10_000, description="Passes over the rows.", examples=[20])]
     batch_size: Annotated[int, Field(ge=1, le=65_536, description="Rows for one step.", examples=[32])] = 32
@@ -348,7 +362,14 @@ class Terms(Section):
         int, Field(ge=0, le=50, description="Share of the patients that training never sees.", examples=[20])
     ] = 20
     minimum_participants: Annotated[
-        int, Field(ge=1, le=256, description="Fewest source units that must take part.", examples=[1])
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="Fewest source units that must take part; left out, all of them.",
+            examples=[3],
+            json_schema_extra=no_default,
+        ),
     ] = 1
     release_quorum: Annotated[
         Literal["all"], Field(description="Which source units must approve.", examples=["all"])

@@ -7,6 +7,7 @@ names, without holes, the header is compact JSON padded with spaces to 8 bytes, 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
@@ -46,16 +47,19 @@ class TensorInfo:
 def write_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """The canonical file of ``tensors``. Raises InvalidInput for a type, name or value that may not go in."""
     header: dict[str, Any] = {}
-    parts: list[bytes] = []
     offset = 0
     kinds = {name: _kind(name, array) for name, array in tensors.items()}
-    for name in sorted(tensors, key=lambda n: (_RANK[kinds[n]], n)):
-        data = np.ascontiguousarray(tensors[name], dtype=DTYPES[kinds[name]]).tobytes()
-        shape = list(tensors[name].shape)
-        header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        parts.append(data)
-        offset += len(data)
-    data = _encode_header(header) + b"".join(parts)
+    names = sorted(tensors, key=lambda n: (_RANK[kinds[n]], n))
+    for name in names:
+        shape, size = list(tensors[name].shape), tensors[name].nbytes
+        header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    # Written piece after piece: a large model is in memory once more, and not twice.
+    file = io.BytesIO()
+    file.write(_encode_header(header))
+    for name in names:
+        file.write(np.ascontiguousarray(tensors[name], dtype=DTYPES[kinds[name]]).data)
+    data = file.getvalue()
     try:
         read_tensors(data)
     except VerificationFailed as error:

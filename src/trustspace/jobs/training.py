@@ -26,10 +26,10 @@ from trustspace.jobs.features import Preparation, categorical_mask, column_of, r
 from trustspace.jobs.images import read_images
 from trustspace.jobs.metrics import METRICS_FORMAT, Quality, decimal_text, quality
 from trustspace.jobs.models import build, to_arrays
-from trustspace.jobs.optimise import make_optimiser
+from trustspace.jobs.optimise import Optimiser, make_optimiser
+from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.programs import Emit, Inputs
 from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
-from trustspace.jobs.spec import Parameters
 from trustspace.jobs.tensors import write_tensors
 
 EVALUATION_BATCH_ROWS = 2048
@@ -75,9 +75,7 @@ def fit(module: nn.Module, rows: Rows, parameters: Parameters) -> Trained:
     train = parameters.training()
     platform = prepare(rows, parameters)
     inputs = model_inputs(rows, platform, parameters)
-    target = torch.from_numpy(scaled_target(rows, platform).astype(np.float32))
-    if train.task == "multiclass":
-        target = torch.from_numpy(rows.target.astype(np.int64))
+    target = loss_target(rows, platform, parameters)
     optimiser = make_optimiser(
         train.optimiser,
         module.parameters(),
@@ -88,17 +86,8 @@ def fit(module: nn.Module, rows: Rows, parameters: Parameters) -> Trained:
     losses: list[str] = []
     every = -(-train.epochs // LOG_LINES)
     for epoch in range(1, train.epochs + 1):
-        module.train()
-        total = torch.zeros((), dtype=torch.float64)
-        seen = 0
-        for batch in batches(torch.randperm(len(target), generator=order), train.batch_size):
-            optimiser.zero_grad()
-            loss = loss_of(train.task, module(inputs.take(batch)), target[batch])
-            torch.autograd.backward(loss)
-            optimiser.step()
-            total += loss.detach() * len(batch)
-            seen += len(batch)
-        value = float(total) / seen
+        done = one_pass(module, inputs, target, optimiser, order, parameters)
+        value = done.loss_sum / done.rows
         if not np.isfinite(value):
             raise InvalidInput(
                 "Training diverged in epoch {epoch}.",
@@ -119,6 +108,42 @@ def fit(module: nn.Module, rows: Rows, parameters: Parameters) -> Trained:
         **result.to_json(),
     }
     return Trained(platform, metrics)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What was done in one pass: the sum of the losses of the rows seen, how many they were, steps taken."""
+
+    loss_sum: float
+    rows: int
+    steps: int
+
+
+def one_pass(
+    module: nn.Module,
+    inputs: ModelInputs,
+    target: torch.Tensor,
+    optimiser: Optimiser,
+    order: torch.Generator,
+    parameters: Parameters,
+    most_steps: int | None = None,
+) -> Pass:
+    """Take every row once, in an order drawn from ``order``, or stop after ``most_steps`` steps."""
+    train = parameters.training()
+    module.train()
+    total = torch.zeros((), dtype=torch.float64)
+    seen = steps = 0
+    for batch in batches(torch.randperm(len(target), generator=order), train.batch_size):
+        optimiser.zero_grad()
+        loss = loss_of(train.task, module(inputs.take(batch)), target[batch])
+        torch.autograd.backward(loss)
+        optimiser.step()
+        total += loss.detach() * len(batch)
+        seen += len(batch)
+        steps += 1
+        if steps == most_steps:
+            break
+    return Pass(float(total), seen, steps)
 
 
 class ModelInputs:
@@ -185,20 +210,34 @@ def scaled_target(rows: Rows, platform: Mapping[str, NDArray[Any]]) -> NDArray[n
     return scaled
 
 
+def loss_target(rows: Rows, platform: Mapping[str, NDArray[Any]], parameters: Parameters) -> torch.Tensor:
+    """The target as the loss wants it: float32 numbers, or int64 indexes of several classes."""
+    if parameters.training().task == "multiclass":
+        return torch.from_numpy(rows.target.astype(np.int64))
+    return torch.from_numpy(scaled_target(rows, platform).astype(np.float32))
+
+
 def assess(
     module: nn.Module, rows: Rows, platform: Mapping[str, NDArray[Any]], parameters: Parameters
 ) -> Quality:
     """How good ``module`` is on ``rows``."""
+    logits = answers_of(module, rows, platform, parameters)
+    return quality(parameters.training().task, logits, scaled_target(rows, platform))
+
+
+def answers_of(
+    module: nn.Module, rows: Rows, platform: Mapping[str, NDArray[Any]], parameters: Parameters
+) -> NDArray[np.float64]:
+    """What ``module`` says of ``rows``: its raw outputs, float64 [rows, outputs]."""
     module.eval()
     inputs = model_inputs(rows, platform, parameters)
-    task, outputs = parameters.training().task, parameters.training().outputs
+    outputs = parameters.training().outputs
     parts: list[NDArray[Any]] = []
     with torch.no_grad():
         for start in range(0, len(inputs), EVALUATION_BATCH_ROWS):
             answers = module(inputs.take(slice(start, start + EVALUATION_BATCH_ROWS)))
             parts.append(check_shape(answers, outputs).numpy().astype(np.float64))
-    logits = np.concatenate(parts) if parts else np.zeros((0, outputs))
-    return quality(task, logits, scaled_target(rows, platform))
+    return np.concatenate(parts) if parts else np.zeros((0, outputs))
 
 
 def loss_of(task: str, answers: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -154,8 +154,13 @@ def _remove_abandoned(base: Base) -> None:
 class Group:
     """One task's group, made and used by the launcher."""
 
-    def __init__(self, base: Base, name: str, limits: Limits) -> None:
-        """Raises OSError when it cannot be made; nothing is left then."""
+    def __init__(self, base: Base, name: str, limits: Limits, shared_bytes: int = 0) -> None:
+        """Raises OSError when it cannot be made; nothing is left then.
+
+        A page counts for whoever touches it first, whosever the memory file is: ``shared_bytes`` is what
+        the task is to fill of ours, and comes on top of its limit.
+        """
+        memory_bytes = limits.memory_bytes + shared_bytes
         self._version = base.version
         self._memory = Path(base.memory) / name
         self._pids = Path(base.pids) / name
@@ -163,12 +168,12 @@ class Group:
             for folder in self._folders:
                 folder.mkdir()
             if base.version == 2:
-                self._set(self._memory, "memory.max", limits.memory_bytes)
+                self._set(self._memory, "memory.max", memory_bytes)
                 self._set(self._memory, "memory.swap.max", 0, optional=True)
                 self._set(self._memory, "memory.oom.group", 1, optional=True)
             else:
-                self._set(self._memory, "memory.limit_in_bytes", limits.memory_bytes)
-                self._set(self._memory, "memory.memsw.limit_in_bytes", limits.memory_bytes, optional=True)
+                self._set(self._memory, "memory.limit_in_bytes", memory_bytes)
+                self._set(self._memory, "memory.memsw.limit_in_bytes", memory_bytes, optional=True)
             # bubblewrap's own two processes come on top.
             self._set(self._pids, "pids.max", limits.processes + 2)
         except OSError:

@@ -4,6 +4,8 @@ It receives its orders and descriptors over one packet socket, shuts the last do
 processes), maps the inputs, says "started", closes the socket and runs the program. What the program emits
 goes, packed, into the output memory, which can only get smaller. From the first line of a job's code on,
 nothing this process says is believed: the launcher goes by how it ended, the enclave by what the bytes are.
+
+A session has a second socket besides, which stays: it leads to the enclave alone, and carries JSON.
 """
 
 from __future__ import annotations
@@ -27,11 +29,30 @@ EXIT_OUTPUT_TOO_LARGE = 97
 SELF_CHECK = "self-check"
 
 Emit = Callable[[str, str, bytes], None]
-Program = Callable[[Mapping[str, memoryview], Emit], None]
 
 
 class _OutputTooLarge(Exception):
     pass
+
+
+class Talk:
+    """A session's side of its conversation (jobs.programs.Talk): messages by socket, bulk by memory."""
+
+    def __init__(self, sock: socket.socket, down: memoryview, up: memoryview) -> None:
+        self._sock = sock
+        self.down = down
+        self.up = up
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for the next message; None when the enclave has nothing more to ask, or is gone."""
+        try:
+            return protocol.receive_plain(self._sock)
+        except ConnectionError:
+            return None
+
+    def reply(self, message: dict[str, Any]) -> None:
+        """Answer. Raises ValueError for a message that cannot be sent, OSError when the enclave is gone."""
+        protocol.send_plain(self._sock, message)
 
 
 def main(control_descriptor: int) -> None:
@@ -60,7 +81,9 @@ def _run(control_descriptor: int) -> int:
     if received is None:
         return EXIT_FAILED
     orders, descriptors = received
-    output, inputs = descriptors[0], descriptors[1:]
+    output, inputs, conversation = descriptors[0], descriptors[1:], []
+    if orders["session"]:
+        inputs, conversation = inputs[:-3], inputs[-3:]
     # Here and not before the sandbox: in its own user namespace only its own processes count.
     _, ceiling = resource.getrlimit(resource.RLIMIT_NPROC)
     processes = (
@@ -70,34 +93,51 @@ def _run(control_descriptor: int) -> int:
     version = landlock.restrict(READABLE, SCRATCH, WRITABLE_FILES) if orders["landlock"] else 0
     views = {name: _map(descriptor) for name, descriptor in zip(orders["inputs"], inputs, strict=True)}
     name = orders["program"]
-    program = _self_check if name == SELF_CHECK else _resolve(name, test=orders["test_programs"])
+    program: Callable[..., None] = (
+        _self_check
+        if name == SELF_CHECK
+        else _resolve(name, session=orders["session"], test=orders["test_programs"])
+    )
+    talk = _talk(*conversation) if conversation else None
     protocol.send_plain(control, {"event": "started", "landlock": version})
     control.close()
 
     artifacts: list[tuple[str, str, bytes]] = []
-    program(views, lambda name, media_type, data: artifacts.append((name, media_type, bytes(data))))
+
+    def emit(name: str, media_type: str, data: bytes) -> None:
+        artifacts.append((name, media_type, bytes(data)))
+
+    if talk is None:
+        program(views, emit)
+    else:
+        program(views, emit, talk)
     _write(output, _pack(artifacts), orders["output_bytes"])
     return 0
 
 
-def _map(descriptor: int) -> memoryview:
+def _map(descriptor: int, *, writable: bool = False) -> memoryview:
     """An input's content: mapped, not copied."""
     if os.fstat(descriptor).st_size == 0:
         return memoryview(b"")
-    view = memoryview(mmap.mmap(descriptor, 0, mmap.MAP_SHARED, mmap.PROT_READ))
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    view = memoryview(mmap.mmap(descriptor, 0, mmap.MAP_SHARED, protection))
     os.close(descriptor)
     return view
 
 
-def _resolve(name: str, *, test: bool) -> Program:
-    """The program of that name; ``module:function`` only where the launcher was started for tests."""
+def _talk(sock: int, down: int, up: int) -> Talk:
+    return Talk(socket.socket(fileno=sock), _map(down), _map(up, writable=True))
+
+
+def _resolve(name: str, *, session: bool, test: bool) -> Callable[..., None]:
+    """The program or session of that name; ``module:function`` only where the launcher was started for tests."""
     if test and ":" in name:
         module, function = name.split(":", 1)
-        found: Program = getattr(importlib.import_module(module), function)
+        found: Callable[..., None] = getattr(importlib.import_module(module), function)
         return found
-    from trustspace.jobs.programs import PROGRAMS
+    from trustspace.jobs.programs import PROGRAMS, SESSIONS
 
-    return PROGRAMS[name]
+    return SESSIONS[name] if session else PROGRAMS[name]
 
 
 def _pack(artifacts: list[tuple[str, str, bytes]]) -> bytes:

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ from trustspace.domain.tiers import TIER_FULL, TIER_WITHOUT_LANDLOCK, tier_satis
 from trustspace.errors import CannotIsolate, Unavailable
 from trustspace.sandbox import bubblewrap, cgroup, doctor, layout, memory, protocol, seccomp
 from trustspace.sandbox.config import MIB, Limits, SandboxConfig
+from trustspace.sandbox.conversation import Conversation, ConversationEnded
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.inside import SELF_CHECK
 from trustspace.sandbox.runtime import Runtime, ensure_app, find_runtime
-from trustspace.sandbox.task import Result, Task, check_task, read_result
+from trustspace.sandbox.task import Channel, Result, Task, check_channel, check_task, read_result
 
-__all__ = ["Launcher", "Limits", "Result", "Running", "SandboxConfig", "Task"]
+__all__ = [
+    "Channel", "Conversation", "ConversationEnded", "Launcher", "Limits", "Result", "Running", "SandboxConfig",
+    "Task",
+]  # fmt: skip
 
 START_SECONDS = 30.0
 SELF_CHECK_LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=256 * MIB, output_bytes=64 << 10)
@@ -204,6 +209,26 @@ class Launcher:
     def submit(self, task: Task) -> Running:
         """Start one task; waits while as many as configured are running."""
         check_task(task)
+        return self._begin(task)
+
+    def open(self, task: Task, channel: Channel) -> Conversation:
+        """Start one session and return at once with our side of the conversation; close it when done.
+
+        ``task.program`` names one of ``jobs.programs.SESSIONS``. All limits hold for the whole session, from
+        here to its end: wall clock and processor time run while nothing is asked too. Memory counts as for a
+        task, plus the size of ``channel.up``, which the worker fills and so is charged for. A session has one
+        of the places for tasks until it ends. Raises as ``submit`` does, InvalidInput also for the channel.
+        """
+        check_task(task)
+        check_channel(channel)
+        ours, theirs = protocol.pair()
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            running = self._begin(task, [theirs.fileno(), channel.down, channel.up])
+            undo.pop_all()
+        return Conversation(running, ours)
+
+    def _begin(self, task: Task, conversation: Sequence[int] = ()) -> Running:
         future: Future[Result] = Future()
         self._slots.acquire()
         future.add_done_callback(lambda _: self._slots.release())
@@ -218,23 +243,24 @@ class Launcher:
                 self._reader = threading.Thread(target=self._read, name="sandbox-results", daemon=True)
                 self._reader.start()
             try:
-                self._send_task(number, task)
+                self._send_task(number, task, conversation)
             except OSError:
                 self._pending.pop(number, None)
                 future.cancel()
                 raise Unavailable("The sandbox launcher is gone.", fix="Restart the enclave.") from None
         return Running(number, future, self)
 
-    def _send_task(self, number: int, task: Task) -> None:
+    def _send_task(self, number: int, task: Task, conversation: Sequence[int] = ()) -> None:
         names = list(task.inputs)
         message = {
             "op": "run",
             "id": number,
             "program": task.program,
             "inputs": names,
+            "session": bool(conversation),
             "limits": asdict(task.limits),
         }
-        protocol.send(self._control, message, [task.inputs[name] for name in names])
+        protocol.send(self._control, message, [*(task.inputs[name] for name in names), *conversation])
 
     def _cancel(self, number: int) -> None:
         with self._lock, contextlib.suppress(OSError):

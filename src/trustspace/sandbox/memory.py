@@ -8,6 +8,9 @@ import stat
 
 from trustspace.errors import InvalidInput
 
+# linux/fcntl.h; not in Python's module.
+F_SEAL_FUTURE_WRITE = 0x10
+FIXED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 SEALED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -49,6 +52,32 @@ def check_sealed(descriptor: int, name: str) -> None:
         raise InvalidInput(
             "The input {name} is not sealed memory.",
             fix="Hand in a memfd with all of F_SEAL_WRITE, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL.",
+            name=name,
+        )
+
+
+def fixed(name: str, size: int) -> int:
+    """A new memory file of ``size`` zero bytes that anybody with it may write, and nobody may resize.
+
+    The side that maps it cannot be made to fault by the other one (SIGBUS), and neither can the other side
+    seal it against us.
+    """
+    descriptor = create(name, size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, FIXED | fcntl.F_SEAL_SEAL)
+    return descriptor
+
+
+def check_fixed(descriptor: int, name: str) -> None:
+    """Raise InvalidInput unless the descriptor is a writable memory file whose size nobody can change."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        good = seals & FIXED == FIXED and not seals & (fcntl.F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+    except OSError:
+        good = False
+    if not good:
+        raise InvalidInput(
+            "The channel's memory {name} is not of a fixed size and writable.",
+            fix="Hand in a memfd with F_SEAL_SHRINK and F_SEAL_GROW, and without F_SEAL_WRITE.",
             name=name,
         )
 

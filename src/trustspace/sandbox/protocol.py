@@ -1,7 +1,8 @@
 """Messages with descriptors between enclave, launcher and worker: one JSON object for each packet.
 
 The sockets are SOCK_SEQPACKET pairs, so a packet is a message; descriptors travel as SCM_RIGHTS
-(unix(7)). Only enclave and launcher send descriptors; a worker's filter has no sendmsg.
+(unix(7)). Only enclave and launcher send descriptors; a worker's filter has no sendmsg. A conversation
+between enclave and worker uses the plain functions alone, which have no place for a descriptor.
 """
 
 from __future__ import annotations
@@ -32,8 +33,40 @@ def send(sock: socket.socket, message: dict[str, Any], descriptors: Sequence[int
 
 
 def send_plain(sock: socket.socket, message: dict[str, Any]) -> None:
-    """Send one message without descriptors, through sendto: all that a worker's filter has."""
-    sock.send(json.dumps(message, separators=(",", ":")).encode(), socket.MSG_NOSIGNAL)
+    """Send one message without descriptors, through sendto: all that a worker's filter has.
+
+    Raises OSError when the other side is gone (TimeoutError when it does not read), ValueError when the
+    message is longer than 64 KiB or has NaN or an infinity in it.
+    """
+    data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    if len(data) > MESSAGE_BYTES:
+        raise ValueError("message too long")
+    sock.send(data, socket.MSG_NOSIGNAL)
+
+
+def receive_plain(sock: socket.socket) -> dict[str, Any] | None:
+    """The next message, from whoever may lie; None when the other side is gone.
+
+    Received through recvfrom(2), which has no room for descriptors: the kernel closes any that come along.
+    Raises ValueError for anything but one JSON object (RFC 8259: no NaN) of at most 64 KiB, however deeply
+    nested; OSError as the socket does.
+    """
+    data = sock.recv(MESSAGE_BYTES + 1)
+    if not data:
+        return None
+    if len(data) > MESSAGE_BYTES:
+        raise ValueError("message too long")
+    try:
+        message = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(message, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - what was received is at fault
+    return message
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError("not a number")
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -74,7 +74,19 @@ class Maker:
 
             output = keep(memory.create("output", allowed.output_bytes), undo)
             memory.forbid_growth(output)
-            inputs = [keep(memory.reopen(descriptor), mine) for descriptor in descriptors]
+            count = len(message["inputs"])
+            inputs = [keep(memory.reopen(descriptor), mine) for descriptor in descriptors[:count]]
+            conversation: list[int] = []
+            shared_bytes = 0
+            if message["session"]:
+                # A socket cannot be opened anew; ours is closed as soon as the worker has its own.
+                talk, down, up = descriptors[count:]
+                shared_bytes = os.fstat(up).st_size
+                conversation = [
+                    talk,
+                    keep(memory.reopen(down), mine),
+                    keep(memory.reopen(up, writable=True), mine),
+                ]
             ours, theirs = protocol.pair()
             undo.callback(ours.close)
             mine.callback(theirs.close)
@@ -90,7 +102,7 @@ class Maker:
             seccomp = keep(memory.reopen(self._seccomp), mine)
             options = bubblewrap.options(self._plan, seccomp=seccomp, status=status_write, copies=copies)
             arguments = keep(memory.sealed("arguments", "\0".join(options).encode() + b"\0"), mine)
-            group = cgroup.Group(self._base, f"task-{number}", allowed) if self._base else None
+            group = cgroup.Group(self._base, f"task-{number}", allowed, shared_bytes) if self._base else None
             if group is not None:
                 undo.callback(group.remove)
             wanted = limits.limits_for(
@@ -111,12 +123,13 @@ class Maker:
             orders = {
                 "program": message["program"],
                 "inputs": message["inputs"],
+                "session": message["session"],
                 "output_bytes": allowed.output_bytes,
                 "processes": allowed.processes,
                 "landlock": self._landlock,
                 "test_programs": self._plan.test_programs is not None,
             }
-            protocol.send(ours, orders, [output, *inputs])
+            protocol.send(ours, orders, [output, *inputs, *conversation])
             worker = bubblewrap.worker_command(self._plan, theirs.fileno())
             started = time.monotonic()
             process = subprocess.Popen(

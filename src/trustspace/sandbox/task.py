@@ -27,12 +27,25 @@ class Task:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True)
+class Channel:
+    """The memory of a conversation: two memory files whose size nobody can change (``memory.fixed``).
+
+    The worker can read ``down`` and write ``up``; both stay the caller's, who may map them as it likes. What
+    is in ``up`` the worker can change at any time, also while it is read: copy first, then check the copy.
+    """
+
+    down: int
+    up: int
+
+
 @dataclass
 class Result:
     """How a task ended. ``output`` is a sealed memfd, only when finished; close() it after use.
 
     ``reason`` refines the status for the source unit: "", "wall-clock", "memory", "cpu-time", "signal",
-    "forbidden-call", "exit-status", "output", "cancelled", "did-not-start", "output-still-open".
+    "forbidden-call", "exit-status", "output", "cancelled", "did-not-start", "output-still-open", in a
+    conversation also "bad-reply".
     ``first_row_ms`` is the time from spawn to the mapped inputs, None when it never came that far;
     ``log_bytes`` counts what was written, of which ``log`` keeps the first 256 KiB.
     """
@@ -76,6 +89,12 @@ def check_task(task: Task) -> None:
         raise InvalidInput("A task may have at most {limit} inputs.", limit=MAX_INPUTS)
     for name, descriptor in task.inputs.items():
         memory.check_sealed(descriptor, name)
+
+
+def check_channel(channel: Channel) -> None:
+    """Raise InvalidInput unless both halves are writable memory of a fixed size."""
+    memory.check_fixed(channel.down, "down")
+    memory.check_fixed(channel.up, "up")
 
 
 def read_result(message: dict[str, Any], descriptors: list[int]) -> Result:

@@ -3,6 +3,7 @@
 space.toml      settings, no secrets        keys/      operator and ledger keys
 space.sqlite    the ledger                  tls/       certificate authority and server certificate
 blobs/          ciphertext                  address.json   where it listens now
+rounds/         protected vectors of the rounds under way, as files without names
 """
 
 from __future__ import annotations

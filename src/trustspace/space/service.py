@@ -47,7 +47,7 @@ from trustspace.space.store import StoredEntry
 from trustspace.transport.links import Entry, Proof, Receipt, Subject
 from trustspace.transport.tls import Caller, issue
 
-MAX_WAITING = 32
+MAX_WAITING = 128
 READ_LIMIT = 256
 PAGE_BYTES = 1 << 20
 _LOG = logging.getLogger(__name__)

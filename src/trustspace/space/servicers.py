@@ -7,14 +7,18 @@ from itertools import chain
 
 import grpc
 
-from trustspace.api.v1 import space_pb2, space_pb2_grpc
+from trustspace.api.v1 import rounds_pb2, rounds_pb2_grpc, space_pb2, space_pb2_grpc
 from trustspace.errors import InvalidInput, Unauthenticated
+from trustspace.space.relay import Relay
 from trustspace.space.service import Space
 from trustspace.transport.links import Receipt, Subject
+from trustspace.transport.rounds import Place, phase_of
 from trustspace.transport.tls import Caller, caller_of
 
 ENROLMENT = "trustspace.v1.Enrolment"
 SPACE = "trustspace.v1.Space"
+ROUNDS = "trustspace.v1.Rounds"
+MAX_WAIT_SECONDS = 20.0
 
 
 def caller(context: grpc.ServicerContext) -> Caller:
@@ -120,3 +124,51 @@ class SpaceServicer(space_pb2_grpc.SpaceServicer):
     ) -> space_pb2.EnrolEnclaveReply:
         certificate = self._space.enrol_enclave(caller(context), request.csr_pem, request.enclave_key)
         return space_pb2.EnrolEnclaveReply(certificate_pem=certificate)
+
+
+class RoundsServicer(rounds_pb2_grpc.RoundsServicer):
+    """The rounds of joint jobs, for enclaves."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def Exchange(  # noqa: N802
+        self, request: rounds_pb2.ExchangeRequest, context: grpc.ServicerContext
+    ) -> rounds_pb2.ExchangeReply:
+        wait = min(request.wait_milliseconds / 1000, MAX_WAIT_SECONDS)
+        found = self._relay.exchange(
+            caller(context), _place(request), phase_of(request.phase), request.envelope, request.data, wait
+        )
+        return rounds_pb2.ExchangeReply(
+            status=found.status, envelopes=found.envelopes, missing=found.missing, data=found.data,
+            round=found.round, attempt=found.attempt,
+        )  # fmt: skip
+
+    def Contribute(  # noqa: N802
+        self, request_iterator: Iterator[rounds_pb2.ContributeChunk], context: grpc.ServicerContext
+    ) -> rounds_pb2.ContributeReply:
+        chunk = next(request_iterator, None)
+        if chunk is None or not chunk.HasField("first"):
+            raise InvalidInput("The upload does not say what it is.")
+        first = chunk.first
+        pieces = (chunk.data for chunk in chain([chunk], request_iterator))
+        self._relay.contribute(caller(context), _place(first), first.envelope, first.total_bytes, pieces)
+        return rounds_pb2.ContributeReply()
+
+    def Sum(  # noqa: N802
+        self, request: rounds_pb2.SumRequest, context: grpc.ServicerContext
+    ) -> Iterator[rounds_pb2.SumChunk]:
+        for piece in self._relay.sum(caller(context), _place(request)):
+            yield rounds_pb2.SumChunk(data=piece)
+
+    def Contributions(  # noqa: N802
+        self, request: rounds_pb2.SumRequest, context: grpc.ServicerContext
+    ) -> Iterator[rounds_pb2.ContributionChunk]:
+        for member, piece in self._relay.contributions(caller(context), _place(request)):
+            yield rounds_pb2.ContributionChunk(member=member, data=piece)
+
+
+def _place(
+    request: rounds_pb2.ExchangeRequest | rounds_pb2.ContributeHeader | rounds_pb2.SumRequest,
+) -> Place:
+    return Place(request.job, request.run, request.round, request.attempt)

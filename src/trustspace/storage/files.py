@@ -7,6 +7,7 @@ step, and the directory is flushed too: only then has the name moved for good (f
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -47,6 +48,29 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
         fsync_dir(path.parent)
     except FileExistsError:
         raise AlreadyExists("There is already a file {file}.", file=path.name) from None
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def append_line(path: Path, line: bytes, mode: int = 0o600) -> None:
+    """Add a line to a file (made if it is not there) and return once it is durable.
+
+    A line that a crash tore stays a line of its own, so that the next one is whole. Raises Unavailable.
+    """
+    try:
+        new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            content = (b"\n" if torn else b"") + line + b"\n"
+            if os.write(descriptor, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            fsync_dir(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

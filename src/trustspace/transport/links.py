@@ -17,6 +17,8 @@ from trustspace.transport.errors import call, to_error
 
 BLOB_CHUNK_BYTES = 1 << 20
 WAIT_SECONDS = 20.0
+# An enclave that hangs must not keep a refusal from the space.
+STOP_SECONDS = 5.0
 # More than this of a list is not for people any more, and would be for this process's memory.
 MAX_VIEW_BYTES = 256 << 20
 
@@ -232,6 +234,10 @@ class EnclaveLink:
     def withdraw(self, envelope: bytes) -> None:
         """Delete the ciphertext of a dataset that the statement withdraws."""
         call(self._stub.Withdraw, enclave_pb2.WithdrawRequest(envelope=envelope), timeout=CALL_SECONDS)
+
+    def stop(self, envelope: bytes) -> None:
+        """End the run of the job that the statement refuses."""
+        call(self._stub.Stop, enclave_pb2.StopRequest(envelope=envelope), timeout=STOP_SECONDS)
 
     def status(self) -> Any:
         """What the enclave holds and what its host can isolate, as JSON values."""

@@ -90,6 +90,21 @@ class Session:
         with self._locked() as state:
             return self._sync(state)
 
+    def compare(self, other: LogReference) -> None:
+        """Show that the ledger which somebody else has seen and the one accepted here are one.
+
+        Raises:
+            LogCorrupted: they are not: the space shows different parties different ledgers.
+
+        """
+        with self._locked() as state:
+            self._join(state, WitnessState(other.size, bytes.fromhex(other.root), other.origin))
+
+    def accepted(self) -> LogReference:
+        """The checkpoint that was accepted last."""
+        with self._locked() as state:
+            return _reference(_accepted(state)) if state.get("origin") else self._sync(state)
+
     def sign(self, body: Body, *, public: bytes, sign: Callable[[bytes], bytes]) -> Statement:
         """Sign a body, naming the last verified checkpoint, without appending it yet."""
         with self._locked() as state:

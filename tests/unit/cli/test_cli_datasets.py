@@ -119,6 +119,11 @@ def test_the_officer_sees_exactly_what_becomes_public_and_is_asked(invoke, offic
     code, out, _err = invoke("--home", home, "dataset", "submit", file, "--name", "d", "--title", "t",
                              "--patient-column", "patient", "--refuse-custom-code")  # fmt: skip
     assert "Developers' own code            refused" in out
+    assert "Rows behind a shown count       at least 10" in out
+    code, out, _err = invoke("--home", home, "--lang", "zh", "dataset", "submit", file, "--name", "d", "--title", "t",
+                             "--patient-column", "patient", "--minimum-cell", "30")  # fmt: skip
+    assert "所示计数的最少行数" in out
+    assert "至少 30" in out
 
 
 def test_programs_must_say_yes(invoke, officer):

@@ -22,7 +22,7 @@ HONEST = {
                                            "evidence", "buyer_key")},
         "challenges": (digest("one"), digest("two")),
     },
-    share_binding: {name: digest(name) for name in ("job", "offer", "source_unit", "reviewer")} | {"artifact": "model"},
+    share_binding: {name: digest(name) for name in ("job", "run", "source_unit", "reviewer")} | {"artifact": "model"},
     handover_binding: {name: digest(name) for name in ("output", "reviewer", "buyer_key")} | {"artifact": "model"},
 }  # fmt: skip
 FIELDS = [(function, field) for function, values in HONEST.items() for field in values]

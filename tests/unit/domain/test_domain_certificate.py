@@ -217,7 +217,7 @@ def _salt(cast: Cast) -> bytes:
     from trustspace.enclave.packing import _Derivation
 
     body = cast.output.body
-    return _Derivation(b"s" * 32, f"{body.job}/{body.offer}/{body.artifacts[0].name}")(b"salt", 32)
+    return _Derivation(b"s" * 32, f"{body.job}/{body.run}/{body.artifacts[0].name}")(b"salt", 32)
 
 
 def test_a_file_is_the_one_that_was_reviewed_or_it_is_not():

@@ -13,10 +13,10 @@ from trustspace.domain.permissions import (
 from trustspace.domain.records import BlobRecord
 
 JOB_STATEMENTS = (
-    "job", "job-countersignature", "grant", "refusal", "run-nonce", "run-offer", "key-release", "run-failed", "output",
+    "job", "job-countersignature", "job-cancellation", "grant", "refusal", "run-nonce", "run-offer", "key-release", "run-failed", "output",
     "decision", "release", "receipt",
 )  # fmt: skip
-ASKED = {"job", "job-countersignature", "grant", "refusal"}
+ASKED = {"job", "job-countersignature", "job-cancellation", "grant", "refusal"}
 
 
 def readable(cast: Cast, reader: str) -> set[str]:
@@ -91,13 +91,13 @@ def test_open_code_is_for_those_whose_data_it_meets(at):
 
 def test_artifacts_evidence_and_logs_before_and_after_release(at):
     held = at("hand_in").output.body
-    model, metrics, log = held.artifacts
+    model, metrics, *logs = held.artifacts
     for step, buyer in (("hand_in", set()), ("approve_all", set()), ("release", {"City Clinic"})):
         cast = at(step)
         assert blob_readers(cast, model.blob) == UNITS | buyer
         assert blob_readers(cast, metrics.blob) == UNITS | buyer
         # A domain's own log is for that domain; it was not approved, so the buyer does not get it either.
-        assert blob_readers(cast, log.blob) == {"Hospital A"}
+        assert [blob_readers(cast, log.blob) for log in logs] == [{unit.name} for unit in cast.units]
         for unit, evidence in zip(cast.units, cast.output.body.evidence, strict=True):
             assert blob_readers(cast, evidence.blob) == {unit.name}
 

@@ -37,12 +37,13 @@ def statement():
 
 @pytest.fixture(scope="module")
 def all_statements():
-    """One of every kind: a story that ends well, with a failure, a refusal and a withdrawal beside it."""
+    """One of every kind: a story that ends well, with a failure, a refusal and other ends beside it."""
     cast = Cast().until("release_keys")
     unit = cast.units[0]
     others = [
         cast.sign(unit, "enclave", cast.failed_body(unit)),
         cast.sign(unit, "grant", cast.refusal_body()),
+        cast.sign(cast.developer, "act", cast.cancellation_body()),
         cast.sign(unit, "act", cast.withdrawal_body(unit)),
     ]
     cast.hand_in().approve_all().release().receive()

@@ -17,7 +17,7 @@ MACHINES = {
         states.JOB,
         states.JOB_STATES,
         "submitted",
-        {"refused", "expired", "failed", "rejected", "released"},
+        {"refused", "expired", "failed", "rejected", "cancelled", "released"},
     ),
 }
 every_machine = pytest.mark.parametrize("name", MACHINES)
@@ -54,7 +54,7 @@ def test_every_event_is_a_statement_or_follows_from_some(name):
 
 
 def test_every_job_state_has_an_owner_unless_it_is_an_end():
-    ends = {"refused", "expired", "failed", "rejected"}
+    ends = {"refused", "expired", "failed", "rejected", "cancelled"}
     assert set(states.JOB_OWNER) == set(states.JOB_STATES)
     assert {state for state, owner in states.JOB_OWNER.items() if not owner} == ends
 
@@ -62,8 +62,8 @@ def test_every_job_state_has_an_owner_unless_it_is_an_end():
 def test_a_developer_sees_five_words_and_no_reason():
     assert set(states.COARSE) == set(states.JOB_STATES)
     assert set(states.COARSE.values()) == {"waiting", "running", "in review", "released", "not released"}
-    # Refused, expired, failed and rejected look alike.
-    assert len({states.COARSE[s] for s in ("refused", "expired", "failed", "rejected")}) == 1
+    # Refused, expired, failed, rejected and cancelled look alike.
+    assert len({states.COARSE[s] for s in ("refused", "expired", "failed", "rejected", "cancelled")}) == 1
 
 
 @every_machine

@@ -265,8 +265,8 @@ WRONG: dict[str, Wrong] = {
     "grant that has expired": Wrong("countersign", grant(expires=lambda c: c.now), InvalidInput, "past"),
     "grant after a refusal":
         Wrong("countersign", lambda c: c.put(c.sign(c.units[1], "grant", c.refusal_body())) and grant()(c), InvalidTransition, "refused"),
-    "refusal while it runs":
-        Wrong("release_keys", lambda c: c.sign(c.units[0], "grant", c.refusal_body()), InvalidTransition, "running"),
+    "refusal of what is to be reviewed":
+        Wrong("hand_in", lambda c: c.sign(c.units[0], "grant", c.refusal_body()), InvalidTransition, "in-review"),
     # challenges and offers
     "challenge before the grants": Wrong("countersign", unit("nonce_body", "broker", 0, Actor("E", "source-unit")), InvalidInput, "enclave"),
     "challenge given twice":
@@ -324,7 +324,7 @@ WRONG: dict[str, Wrong] = {
     "output without a grant": Wrong("release_keys", output(grants=lambda c: tuple(c.job.grants.values())[:2]), InvalidInput, "grants"),
     "output with an artifact twice": Wrong("release_keys", artifacts(lambda c, a: [a[0], a[0]]), InvalidInput, "twice"),
     "output without a unit's evidence":
-        Wrong("release_keys", output(evidence=lambda c: c.output_body(c.units[0]).evidence[:2]), InvalidInput, "evidence"),
+        Wrong("release_keys", output(evidence=lambda c: c.output_body(c.units[1]).evidence), InvalidInput, "evidence"),
     "output that leaves a unit without its share":
         Wrong("release_keys", model(units=lambda c, m: m.units[:2], unit_threshold=2), PolicyRefused, "without its share"),
     "output that two of three units could open": Wrong("release_keys", model(unit_threshold=2), PolicyRefused, "fewer source units"),
@@ -511,7 +511,7 @@ def test_two_datasets_of_one_unit_are_one_run(at):
         cast.sign(author, "act", cast.dataset_body(author, dataset="second", manifest=digest("second")))
     )
     more = DatasetUse(dataset=second.digest, source_unit=author.fingerprint, columns=("size",))
-    body = cast.job_body()
+    body = cast.job_body(kind="compute")
     cast.put(cast.sign(cast.developer, "act", body.model_copy(update={"datasets": (*body.datasets, more)})))
     cast.countersign()
     both = (cast.dataset(author).statement, second.digest)

@@ -35,6 +35,9 @@ ACTS = {
     "job-countersignature": Act(
         "ask", "buyer", "act", lambda cast: cast.countersignature_body(), "job", "other_buyer"
     ),
+    "job-cancellation": Act(
+        "ask", "developer", "act", lambda cast: cast.cancellation_body(), "job", "other_developer"
+    ),
     "grant": Act("countersign", "unit", "grant", unit_body("grant_body")),
     "refusal": Act("ask", "unit", "grant", lambda cast: cast.refusal_body()),
     "run-nonce": Act(

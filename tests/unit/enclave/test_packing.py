@@ -23,7 +23,7 @@ class Sealed:
     def __init__(self, units=3, reviewers=3, threshold=2, content=WEIGHTS):
         self.cast = Cast(units, reviewers, threshold).until("countersign")
         self.grants = {u.fingerprint: self.cast.grant_body(u) for u in self.cast.units}
-        self.run = Run(self.cast.job.statement, digest("offer"), self.grants)
+        self.run = Run(self.cast.job.statement, digest("run"), self.grants)
         everybody = tuple(self.grants)
         self.content = Content("model.safetensors", "application/x-safetensors", "model", content, everybody)
         self.artifact, self.blob = pack_artifact(SECRET, self.run, self.content)
@@ -35,7 +35,7 @@ class Sealed:
 
     def info(self, unit, number, **changes):
         values = {
-            "job": self.run.job, "offer": self.run.offer, "artifact": self.content.name,
+            "job": self.run.job, "run": self.run.run, "artifact": self.content.name,
             "source_unit": self.cast.units[unit].fingerprint,
             "reviewer": self.cast.units[unit].public(f"review-{number}"),
         }  # fmt: skip
@@ -58,7 +58,7 @@ class Sealed:
         """What these units' reviewers get out of the ciphertext together."""
         shares = [self.unit_share(unit, reviewers, threshold) for unit in units]
         key = combine(shares, unit_threshold or self.artifact.unit_threshold)
-        context = artifact_context(self.run.job, self.run.offer, self.content.name)
+        context = artifact_context(self.run.job, self.run.run, self.content.name)
         content = unpad(open_bytes(key, context, self.blob.data))
         verify_commitment(self.artifact.commitment, content[32:], content[:32])
         return content[32:]
@@ -109,7 +109,7 @@ def test_a_share_opens_for_its_reviewer_alone(sealed):
             )
 
 
-@pytest.mark.parametrize("field", ["job", "offer", "artifact", "source_unit", "reviewer"])
+@pytest.mark.parametrize("field", ["job", "run", "artifact", "source_unit", "reviewer"])
 def test_a_share_opens_for_its_run_and_artifact_alone(sealed, field):
     share = bytes.fromhex(sealed.sealed_share(0, 1).sealed)
     keys = sealed.cast.units[0].keys
@@ -134,7 +134,7 @@ def test_every_artifact_has_a_key_of_its_own(sealed):
     shares = [sealed.unit_share(unit, (1, 2)) for unit in range(3)]
     key = combine(shares, 3)
     with pytest.raises(VerificationFailed):
-        open_bytes(key, artifact_context(sealed.run.job, sealed.run.offer, "metrics.json"), blob.data)
+        open_bytes(key, artifact_context(sealed.run.job, sealed.run.run, "metrics.json"), blob.data)
     for one, two in zip(sealed.artifact.units, other.units, strict=True):
         assert {s.commitment for s in one.shares}.isdisjoint(s.commitment for s in two.shares)
 
@@ -177,7 +177,7 @@ def test_equal_contents_of_two_runs_look_unrelated(sealed):
     again, blob = pack_artifact(b"t" * 32, sealed.run, sealed.content)
     assert again.commitment != sealed.artifact.commitment
     assert blob.digest != sealed.blob.digest
-    other_run = Run(sealed.run.job, digest("another offer"), sealed.run.grants)
+    other_run = Run(sealed.run.job, digest("another run"), sealed.run.grants)
     again, blob = pack_artifact(SECRET, other_run, sealed.content)
     assert again.commitment != sealed.artifact.commitment
 
@@ -201,12 +201,12 @@ def test_evidence_opens_for_each_of_its_units_reviewers_and_nobody_else(sealed):
     assert evidence.source_unit == unit.fingerprint
     for number, held in enumerate(evidence.keys, 1):
         info = share_binding(
-            job=sealed.run.job, offer=sealed.run.offer, artifact=EVIDENCE, source_unit=unit.fingerprint,
+            job=sealed.run.job, run=sealed.run.run, artifact=EVIDENCE, source_unit=unit.fingerprint,
             reviewer=unit.public(f"review-{number}"),
         )  # fmt: skip
         key = unit.keys.open(f"review-open-{number}", bytes.fromhex(held.sealed), info)
         content = unpad(
-            open_bytes(key, artifact_context(sealed.run.job, sealed.run.offer, EVIDENCE), blob.data)
+            open_bytes(key, artifact_context(sealed.run.job, sealed.run.run, EVIDENCE), blob.data)
         )
         assert content[32:] == b'{"verdict":"red"}'
         verify_commitment(evidence.commitment, content[32:], content[:32])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from trustspace.evidence.facts import Delivered, DigestPair, PartMetrics, RunFacts
+from trustspace.evidence.facts import Delivered, DigestPair, Participation, PartMetrics, RunFacts
 from trustspace.jobs.artifacts import ArtifactFacts, DeclaredArtifact
+from trustspace.jobs.disclosure import Disclosure
 from trustspace.jobs.tensors import TensorInfo
 
 A, B = "a" * 64, "b" * 64
@@ -14,6 +15,11 @@ SHAPES = (("model.bias", (1,)), ("model.weight", (1, 30)))
 MODEL = "model.safetensors"
 EARLIER = Delivered(output=A, title="Earlier model", datasets=("ward-a",), bytes=900)
 ELSEWHERE = Delivered(output=B, title="Other model", datasets=("ward-b",), bytes=900)
+
+TOGETHER = Participation(
+    rounds=22, smallest=4, minimum=3, source_units=4, own_part="all", scheme="pairwise-masks-v1"
+)
+TABLES = Disclosure(minimum=10, counts=40, hidden=8, derived=0, narrowest=5, alike=0)
 
 
 def sound(**changes: Any) -> RunFacts:
@@ -48,3 +54,19 @@ def sound(**changes: Any) -> RunFacts:
         custody="own",
     )
     return replace(facts, **changes)
+
+
+def counted(found: Disclosure | None = TABLES, **changes: Any) -> RunFacts:
+    """Facts of a statistics job whose policy excuses the check of a model, with ``changes``."""
+    return sound(
+        kind="statistics",
+        model="",
+        declared=(DeclaredArtifact("statistics.json", "application/json", 1 << 20),),
+        observed=(ArtifactFacts("statistics.json", "application/json", 900),),
+        commitments=(("statistics.json", A),),
+        withheld_patients=0,
+        training=None,
+        withheld=None,
+        statistics=found,
+        **changes,
+    )

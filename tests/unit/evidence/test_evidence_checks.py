@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from evidence_facts import EARLIER, ELSEWHERE, MODEL, A, B, sound
+from evidence_facts import EARLIER, ELSEWHERE, MODEL, TABLES, TOGETHER, A, B, counted, sound
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,6 +142,18 @@ def test_only_the_policy_says_that_a_check_does_not_apply():
     assert excused.verdict == "amber"
     assert status("withheld_metrics", compute) == "not_applicable", "what is used when a source has no policy"
     assert status("withheld_metrics", sound(withheld_patients=3)) == "could_not_run", "only for compute jobs"
+    assert status("withheld_metrics", counted(), Policy()) == "could_not_run"
+    assert build_report(counted()).check("withheld_metrics").status == "not_applicable"
+    assert build_report(counted()).verdict == "green"
+
+
+def test_every_check_that_could_not_run_can_be_excused_in_words():
+    everything = Policy(not_applicable=tuple(CHECKS))
+    unknown = counted(None, joint=True, record_bytes=0)
+    blocked, excused = build_report(unknown, Policy()), build_report(unknown, everything)
+    names = [check.name for check in blocked.checks if check.status == "could_not_run"]
+    assert names == ["withheld_metrics", "sizes", "sums", "small_cells"]
+    assert [check.name for check in excused.checks if check.status == "not_applicable"] == names
 
 
 def test_the_policy_cannot_hide_a_check_that_ran():
@@ -217,6 +229,69 @@ def test_what_the_buyer_has_from_the_same_data_is_counted():
     assert check.status == "warned"
     assert "already has: 2." in check.summary.en
     assert check.facts["other_data"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "words"),
+    [
+        ({}, "passed", "each over all 4 source units"),
+        ({"smallest": 3}, "warned", "the smallest is over 3 of 4"),
+        ({"own_part": "some"}, "warned", "in some of them only"),
+        ({"smallest": 3, "own_part": "none"}, "warned", "in none of them"),
+        ({"smallest": 2}, "failed", "at least 3 were agreed"),
+        ({"smallest": 2, "own_part": "none"}, "failed", "too few source units: 2"),
+        ({"smallest": 2, "minimum": 2, "source_units": 2}, "passed", "can work out the other's part"),
+        ({"smallest": 1, "minimum": 1}, "failed", "too few source units: 1"),
+        ({"rounds": 0}, "could_not_run", "not known"),
+    ],
+)
+def test_over_how_many_source_units_sums_were_opened(changes, expected, words):
+    check = build_report(sound(joint=True, participants=replace(TOGETHER, **changes))).check("sums")
+    assert check.status == expected
+    assert words in check.summary.en
+
+
+def test_sums_nobody_knows_of_block():
+    assert build_report(sound(joint=True)).verdict == "red"
+    assert "Only your data" in build_report(sound()).check("sums").summary.en
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "words"),
+    [
+        ({}, "passed", "8 of the 40 counts are hidden"),
+        ({"hidden": 0, "narrowest": 0}, "passed", "Each is of at least 10 rows"),
+        ({"alike": 2}, "warned", "in 2 groups everybody has the same value"),
+        ({"derived": 1}, "failed", "can be worked out from the counts that are shown: 1"),
+        ({"derived": 1, "alike": 1}, "failed", "can be worked out"),
+        ({"minimum": 9}, "failed", "your policy demands at least 10"),
+    ],
+)
+def test_small_cells_of_statistics(changes, expected, words):
+    check = build_report(counted(replace(TABLES, **changes))).check("small_cells")
+    assert check.status == expected
+    assert words in check.summary.en
+
+
+def test_the_policy_says_how_small_a_count_may_be():
+    assert (
+        status("small_cells", counted(replace(TABLES, minimum=9)), Policy(minimum_cell_count=9)) == "passed"
+    )
+    assert status("small_cells", counted(), Policy(minimum_cell_count=11)) == "failed"
+
+
+def test_rows_are_not_people():
+    check = build_report(counted(patients=454)).check("small_cells")
+    assert check.status == "warned"
+    assert "455 rows are of 454 patients" in check.summary.en
+
+
+def test_what_is_no_table_of_the_platforms_is_not_called_clean():
+    assert "a model, and measures of all" in build_report(sound()).check("small_cells").summary.en
+    code = build_report(sound(kind="compute", custom_code=True)).check("small_cells")
+    assert code.status == "warned"
+    assert "no check can tell" in code.summary.en
+    assert status("small_cells", counted(None)) == "could_not_run"
 
 
 STATUSES = ["passed", "warned", "failed", "not_applicable", "could_not_run"]

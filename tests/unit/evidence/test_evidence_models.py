@@ -69,7 +69,7 @@ def report_on(table: pa.Table, *, percent: int = 25, code: bytes = b"", **train)
     judged = run(
         "evaluate", **common, model=memoryview(model), data=stream(withheld), members=stream(training)
     )
-    seen = training.select(parameters.columns_of("ward-a"))
+    seen = training.select(parameters.columns_of(0))
     facts = RunFacts.of(
         parameters,
         made,

@@ -107,4 +107,4 @@ def test_the_schema_names_what_a_report_has():
         set(definitions["Check"]["required"]) == set(check)
         for check in build_report(sound()).to_json()["checks"]
     )
-    assert len(CHECKS) == 7
+    assert len(CHECKS) == 9

@@ -7,6 +7,7 @@ import pytest
 from job_runs import parameters, patients, run
 
 from trustspace.errors import VerificationFailed
+from trustspace.jobs.federation import measure_length, measured, read_sums
 from trustspace.jobs.tensors import read_tensors, write_tensors
 
 JOB = parameters(model="mlp", epochs=10, learning_rate="0.02")
@@ -75,3 +76,39 @@ def test_a_custom_model_is_rebuilt_from_its_code():
         ].data
     )
     assert metrics["training"]["loss"] == json.loads(made["metrics.json"].data)["loss"]
+
+
+def joint(job):
+    value = job.to_json()
+    datasets = [{**value["datasets"][0], "id": f"ward-{name}"} for name in "abc"]
+    terms = {**value["terms"], "minimum_participants": 3}
+    return type(job).model_validate({**value, "datasets": datasets, "terms": terms})
+
+
+@pytest.mark.parametrize("train", [{}, {"target": "size", "loss": "mean_squared_error", "model": "mlp"}])
+def test_a_joint_training_is_measured_on_everybodys_withheld_rows(train):
+    columns = tuple(name for name in ("age", "size", "texture") if name != train.get("target"))
+    job = joint(parameters(columns, epochs=8, learning_rate="0.02", **train))
+    single = type(job).model_validate(
+        {k: v for k, v in job.to_json().items() if k not in {"federated", "datasets", "terms"}}
+        | {"datasets": [job.to_json()["datasets"][0]]}
+    )
+    model = run("train", single, TRAINING)["model.safetensors"].data
+    pieces = [WITHHELD.slice(0, 30), WITHHELD.slice(30, 45), WITHHELD.slice(75)]
+    length = measure_length(job)
+    parts = [
+        read_sums(run("evaluate", job, piece, model=model)["sums.json"].data, length) for piece in pieces
+    ]
+    together = measured(job, np.sum(parts, axis=0).tolist())
+    alone = json.loads(run("evaluate", single, WITHHELD, model=model)["metrics.json"].data)["withheld"]
+    assert together.rows == alone["rows"]
+    assert together.loss == pytest.approx(float(alone["loss"]), abs=1e-5)
+    if train:
+        assert together.r2 == pytest.approx(float(alone["r2"]), abs=1e-5)
+    else:
+        assert together.accuracy == pytest.approx(float(alone["accuracy"]), abs=1e-5)
+        assert together.auc == pytest.approx(float(alone["auc"]), abs=0.01)
+
+
+def test_only_a_joint_training_gives_sums(made):
+    assert set(run("evaluate", JOB, WITHHELD, model=made["model.safetensors"].data)) == {"metrics.json"}

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrustspace/api/v1/enclave.proto\x12\rtrustspace.v1\"&\n\x12\x42\x65ginUploadRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x1f\n\rUploadRequest\x12\x0e\n\x06upload\x18\x01 \x01(\t\";\n\x0bUploadChunk\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"G\n\x0cUploadStatus\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12\x15\n\rdurable_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"#\n\x0fWithdrawRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0f\n\rWithdrawReply\"\x0f\n\rStatusRequest\"\x1b\n\x0bStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x32\xc2\x03\n\x07\x45nclave\x12M\n\x0b\x42\x65ginUpload\x12!.trustspace.v1.BeginUploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12\x45\n\x06Upload\x12\x1a.trustspace.v1.UploadChunk\x1a\x1b.trustspace.v1.UploadStatus(\x01\x30\x01\x12I\n\x0c\x43ommitUpload\x12\x1c.trustspace.v1.UploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12H\n\x0b\x41\x62ortUpload\x12\x1c.trustspace.v1.UploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12H\n\x08Withdraw\x12\x1e.trustspace.v1.WithdrawRequest\x1a\x1c.trustspace.v1.WithdrawReply\x12\x42\n\x06Status\x12\x1c.trustspace.v1.StatusRequest\x1a\x1a.trustspace.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftrustspace/api/v1/enclave.proto\x12\rtrustspace.v1\"&\n\x12\x42\x65ginUploadRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x1f\n\rUploadRequest\x12\x0e\n\x06upload\x18\x01 \x01(\t\";\n\x0bUploadChunk\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"G\n\x0cUploadStatus\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12\x15\n\rdurable_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"#\n\x0fWithdrawRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0f\n\rWithdrawReply\"\x1f\n\x0bStopRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0b\n\tStopReply\"\x0f\n\rStatusRequest\"\x1b\n\x0bStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x32\x80\x04\n\x07\x45nclave\x12M\n\x0b\x42\x65ginUpload\x12!.trustspace.v1.BeginUploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12\x45\n\x06Upload\x12\x1a.trustspace.v1.UploadChunk\x1a\x1b.trustspace.v1.UploadStatus(\x01\x30\x01\x12I\n\x0c\x43ommitUpload\x12\x1c.trustspace.v1.UploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12H\n\x0b\x41\x62ortUpload\x12\x1c.trustspace.v1.UploadRequest\x1a\x1b.trustspace.v1.UploadStatus\x12H\n\x08Withdraw\x12\x1e.trustspace.v1.WithdrawRequest\x1a\x1c.trustspace.v1.WithdrawReply\x12<\n\x04Stop\x12\x1a.trustspace.v1.StopRequest\x1a\x18.trustspace.v1.StopReply\x12\x42\n\x06Status\x12\x1c.trustspace.v1.StatusRequest\x1a\x1a.trustspace.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,10 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WITHDRAWREQUEST']._serialized_end=292
   _globals['_WITHDRAWREPLY']._serialized_start=294
   _globals['_WITHDRAWREPLY']._serialized_end=309
-  _globals['_STATUSREQUEST']._serialized_start=311
-  _globals['_STATUSREQUEST']._serialized_end=326
-  _globals['_STATUSREPLY']._serialized_start=328
-  _globals['_STATUSREPLY']._serialized_end=355
-  _globals['_ENCLAVE']._serialized_start=358
-  _globals['_ENCLAVE']._serialized_end=808
+  _globals['_STOPREQUEST']._serialized_start=311
+  _globals['_STOPREQUEST']._serialized_end=342
+  _globals['_STOPREPLY']._serialized_start=344
+  _globals['_STOPREPLY']._serialized_end=355
+  _globals['_STATUSREQUEST']._serialized_start=357
+  _globals['_STATUSREQUEST']._serialized_end=372
+  _globals['_STATUSREPLY']._serialized_start=374
+  _globals['_STATUSREPLY']._serialized_end=401
+  _globals['_ENCLAVE']._serialized_start=404
+  _globals['_ENCLAVE']._serialized_end=916
 # @@protoc_insertion_point(module_scope)

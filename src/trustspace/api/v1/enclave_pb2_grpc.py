@@ -59,6 +59,11 @@ class EnclaveStub:
                 request_serializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawRequest.SerializeToString,
                 response_deserializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawReply.FromString,
                 _registered_method=True)
+        self.Stop = channel.unary_unary(
+                '/trustspace.v1.Enclave/Stop',
+                request_serializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.StopRequest.SerializeToString,
+                response_deserializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.StopReply.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/trustspace.v1.Enclave/Status',
                 request_serializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.StatusRequest.SerializeToString,
@@ -104,6 +109,13 @@ class EnclaveServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stop(self, request, context):
+        """Ends a run now; the envelope holds the source unit's refusal of its job, whether the space logs it or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Status(self, request, context):
         """What the enclave holds and what isolation its host gives.
         """
@@ -138,6 +150,11 @@ def add_EnclaveServicer_to_server(servicer, server):
                     servicer.Withdraw,
                     request_deserializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawRequest.FromString,
                     response_serializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawReply.SerializeToString,
+            ),
+            'Stop': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stop,
+                    request_deserializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.StopRequest.FromString,
+                    response_serializer=trustspace_dot_api_dot_v1_dot_enclave__pb2.StopReply.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -280,6 +297,33 @@ class Enclave:
             '/trustspace.v1.Enclave/Withdraw',
             trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawRequest.SerializeToString,
             trustspace_dot_api_dot_v1_dot_enclave__pb2.WithdrawReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trustspace.v1.Enclave/Stop',
+            trustspace_dot_api_dot_v1_dot_enclave__pb2.StopRequest.SerializeToString,
+            trustspace_dot_api_dot_v1_dot_enclave__pb2.StopReply.FromString,
             options,
             channel_credentials,
             insecure,

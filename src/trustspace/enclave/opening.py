@@ -1,0 +1,187 @@
+"""Opening what was granted: from a released key to the rows that a job sees and those withheld from it."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.crypto.seal import Opener, iter_opened, take_header
+from trustspace.crypto.wrap import OneTimeKey
+from trustspace.data.description import DatasetDescription
+from trustspace.data.handin import split_by_patient
+from trustspace.data.manifest import DatasetManifest
+from trustspace.data.parquet import read_parquet
+from trustspace.data.patients import patient_keys
+from trustspace.domain.binding import dataset_context, run_binding
+from trustspace.domain.bodies import Dataset, Evidence, Grant, KeyRelease, Policy
+from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
+from trustspace.domain.statements import dump
+from trustspace.enclave.datasets import DatasetStore
+from trustspace.enclave.failure import RunError
+from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.evidence.facts import Delivered
+from trustspace.jobs.spec import Parameters
+from trustspace.sandbox import memory
+from trustspace.transport.session import Dossier
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to run, all of it from statements that were proven and replayed."""
+
+    dossier: Dossier
+    job: JobRecord
+    grant: GrantRecord
+    source_unit: str
+    offer: str
+    run_key: OneTimeKey
+    challenges: tuple[str, ...]
+    evidence: Evidence
+    code: bytes
+    history: tuple[Delivered, ...]
+
+    def dataset(self, digest: str) -> Dataset | None:
+        """The proven dataset behind a statement's digest."""
+        record = self.dossier.view.get(DatasetRecord, digest)
+        return record.body if record is not None else None
+
+    def grants(self) -> dict[str, Grant]:
+        """Every source unit's grant of this job."""
+        found = {u: self.dossier.view.get(GrantRecord, d) for u, d in self.job.grants.items()}
+        return {unit: record.body for unit, record in found.items() if record is not None}
+
+    def policy(self, unit: str) -> Policy:
+        """The policy under which a source unit's dataset was submitted."""
+        return next(
+            record.body.policy
+            for use in self.job.body.datasets
+            if use.source_unit == unit
+            and (record := self.dossier.view.get(DatasetRecord, use.dataset)) is not None
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A domain's rows, split by patient: what the job sees, what watches its rounds, what it never sees.
+
+    ``checkpoint_key`` is derived from the data key: whoever may not open the data cannot open a checkpoint.
+    """
+
+    train: pa.Table
+    withheld: pa.Table
+    train_patients: int
+    withheld_patients: int
+    record_bytes: int
+    checkpoint_key: bytes = field(repr=False)
+    validation: pa.Table | None = None
+
+
+def open_rows(order: Order, parameters: Parameters, store: DatasetStore) -> Rows:
+    """Open the one dataset of this source unit that the job uses.
+
+    Raises:
+        RunError: the key was released for something else, or the rows cannot be split.
+
+    """
+    uses = [use for use in order.job.body.datasets if use.source_unit == order.source_unit]
+    if len(uses) != 1:
+        raise RunError("host", b"A job uses one dataset of each source unit.\n")
+    record = order.dossier.view.get(DatasetRecord, uses[0].dataset)
+    assert record is not None
+    manifest, key = _open_key(order, record, uses[0].dataset, store)
+    description = DatasetDescription.from_json(record.body.description)
+    patient_column = description.patient_column
+    wanted = list(dict.fromkeys([*uses[0].columns, *([patient_column] if patient_column else [])]))
+    table = _open_table(key, manifest, record, store, wanted)
+    try:
+        return divide(
+            table, patient_column, uses[0].columns, parameters, key, bytes.fromhex(order.job.statement)
+        )
+    except InvalidInput as error:
+        raise RunError("job-failed", error.public_message.encode() + b"\n") from None
+
+
+def divide(
+    table: pa.Table, patient_column: str, columns: Sequence[str], parameters: Parameters, key: bytes, job: bytes
+) -> Rows:  # fmt: skip
+    """Split a dataset's rows by patient ("": every row is one) for one job, and keep of them what it asked for.
+
+    ``key`` is the data key, ``job`` the job's digest: who does not have the key cannot tell who was withheld.
+    Raises InvalidInput when the patients are too few.
+    """
+    split_key, checkpoint_key, watch_key = (
+        hmac.digest(key, b"trustspace " + purpose + b" v1" + job, "sha256")
+        for purpose in (b"split", b"checkpoint", b"validation")
+    )
+    watching = parameters.federated.validation_percent if parameters.federated is not None else 0
+    train, withheld = split_by_patient(
+        table, patient_column or None, parameters.terms.withheld_percent, split_key
+    )
+    patients = [len(patient_keys(part, patient_column or None)[1]) for part in (train, withheld)]
+    validation: pa.Table | None = None
+    if watching:
+        train, validation = split_by_patient(train, patient_column or None, watching, watch_key)
+        validation = validation.select(list(columns))
+    train, withheld = train.select(list(columns)), withheld.select(list(columns))
+    record_bytes = max(1, train.nbytes // max(1, train.num_rows))
+    return Rows(train, withheld, patients[0], patients[1], record_bytes, checkpoint_key, validation)
+
+
+def _open_key(
+    order: Order, record: DatasetRecord, dataset: str, store: DatasetStore
+) -> tuple[DatasetManifest, bytes]:
+    """Open the released data key. What it is bound to is computed from what is about to run, not from the release."""
+    release = next(
+        (
+            s.body
+            for s in order.dossier.statements
+            if isinstance(s.body, KeyRelease) and (s.body.offer, s.body.dataset) == (order.offer, dataset)
+        ),
+        None,
+    )
+    if release is None:
+        raise RunError("not-opened")
+    manifest, file = store.open(record.body.manifest)
+    file.close()
+    info = run_binding(
+        job=order.job.statement,
+        grant=order.grant.statement,
+        offer=order.offer,
+        dataset=dataset,
+        manifest=sha256_hex(canonical_json(manifest.to_json())),
+        code=sha256_hex(order.code) if order.code else "",
+        parameters=sha256_hex(canonical_json(order.job.body.parameters)),
+        evidence=sha256_hex(canonical_json(dump(order.evidence))),
+        buyer_key=order.job.body.buyer_key,
+        challenges=order.challenges,
+    )
+    try:
+        return manifest, order.run_key.open(bytes.fromhex(release.sealed_key), info)
+    except VerificationFailed:
+        raise RunError("not-opened") from None
+
+
+def _open_table(
+    key: bytes, manifest: DatasetManifest, record: DatasetRecord, store: DatasetStore, columns: list[str]
+) -> pa.Table:
+    """Decrypt straight into memory that is never a file, and read the columns asked for out of it."""
+    _, file = store.open(record.body.manifest)
+    context = dataset_context(record.source_unit, manifest.dataset, manifest.version)
+    opened = memory.create("dataset")
+    try:
+        with file:
+            opener = Opener(key, take_header(file.read), context)
+            with os.fdopen(os.dup(opened), "wb") as plaintext:
+                for piece in iter_opened(opener, file.read):
+                    plaintext.write(piece)
+            opener.finish()
+        return read_parquet(opened, columns)
+    except VerificationFailed:
+        raise RunError("not-opened") from None
+    finally:
+        os.close(opened)

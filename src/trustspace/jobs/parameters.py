@@ -1,0 +1,259 @@
+"""The parameters of a job, which are signed, and the rules between them.
+
+They stand in the ``job`` statement as canonical JSON, every default written out, and are all that an enclave
+and a worker know of the job.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.jobs.messages import problems_of
+from trustspace.jobs.registry import model_bytes
+from trustspace.jobs.sections import MIB, Compute, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
+from trustspace.jobs.sections_joint import Federated, Statistics, check_federated
+
+FORMAT = "trustspace-parameters-v1"
+Kind = Literal["train", "statistics", "compute"]
+SECTIONS: tuple[Kind, ...] = ("train", "statistics", "compute")
+# With three, no source unit can work out another's part of a sum by itself.
+
+
+class Parameters(Section):
+    """Everything that decides what a run does, apart from data and code."""
+
+    format: Literal["trustspace-parameters-v1"] = "trustspace-parameters-v1"
+    kind: Kind
+    datasets: Annotated[
+        tuple[DatasetUse, ...], Field(min_length=1, max_length=256), BeforeValidator(to_tuple)
+    ]
+    train: Train | None = None
+    federated: Federated | None = None
+    statistics: Statistics | None = None
+    compute: Compute | None = None
+    terms: Terms = Terms()
+    limits: Limits = Limits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        """Write out what follows from the number of datasets."""
+        datasets = value.get("datasets") if isinstance(value, dict) else None
+        if not isinstance(datasets, list | tuple):
+            return value
+        filled = dict(value)
+        if filled.get("kind") == "train" and len(datasets) > 1 and filled.get("federated") is None:
+            filled["federated"] = {}
+        # All of them: a set that may shrink tells more about who left it, and that is for the job to ask for.
+        default = max(1, len(datasets))
+        terms = filled.get("terms", {})
+        if isinstance(terms, Terms) and "minimum_participants" not in terms.model_fields_set:
+            filled["terms"] = terms.model_copy(update={"minimum_participants": default})
+        elif isinstance(terms, dict):
+            filled["terms"] = {"minimum_participants": default, **terms}
+        return filled
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether several source units compute one result together, in rounds of secure sums."""
+        return len(self.datasets) > 1 and self.kind in ("train", "statistics")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that a model is trained on, in the order of its inputs."""
+        return self.datasets[0].columns
+
+    @property
+    def runs_custom_code(self) -> bool:
+        """Whether code of the developer's meets the data."""
+        return self.compute is not None or (self.train is not None and self.train.model == "custom")
+
+    @property
+    def entry(self) -> tuple[str, str] | None:
+        """File and function that the code bundle must define, or None when there is no code."""
+        if not self.runs_custom_code:
+            return None
+        return ("model.py", "build") if self.train is not None else ("main.py", "run")
+
+    def columns_of(self, index: int) -> tuple[str, ...]:
+        """The columns that a run may see of the dataset at ``index``: those named and, in training, the target.
+
+        Raises InvalidInput when the job names fewer datasets.
+        """
+        if not 0 <= index < len(self.datasets):
+            raise InvalidInput("The job names fewer than {count} datasets.", count=index + 1)
+        use = self.datasets[index]
+        return use.columns if self.train is None else (*use.columns, self.train.target)
+
+    def training(self) -> Train:
+        """The [train] section; raises InvalidInput for a job that trains nothing."""
+        if self.train is None:
+            raise InvalidInput("This job does not train a model.")
+        return self.train
+
+    def federation(self) -> Federated:
+        """The [federated] section; raises InvalidInput for a job that does not train over several units."""
+        if self.federated is None:
+            raise InvalidInput("This job does not train over several source units.")
+        return self.federated
+
+    def counting(self) -> Statistics:
+        """The [statistics] section; raises InvalidInput for a job of another kind."""
+        if self.statistics is None:
+            raise InvalidInput("This job does not compute statistics.")
+        return self.statistics
+
+    def computing(self) -> Compute:
+        """The [compute] section; raises InvalidInput for a job of another kind."""
+        if self.compute is None:
+            raise InvalidInput("This job does not compute with the developer's code.")
+        return self.compute
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is signed: JSON values without floats or nulls, every default written out.
+
+        Whose a dataset is stands in the job's statement, by fingerprint, and not here by a name.
+        """
+        value: dict[str, Any] = self.model_dump(
+            mode="json", exclude_none=True, exclude={"datasets": {"__all__": {"source_unit"}}}
+        )
+        return value
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The parameters of a signed statement; VerificationFailed unless they are in their one form."""
+        try:
+            parameters = cls.model_validate(value)
+        except ValidationError as error:
+            raise VerificationFailed(
+                "The job's parameters break a rule: {reason}",
+                reason=problems_of(error, cls)[0].public_message,
+            ) from None
+        if parameters.to_json() != value:
+            raise VerificationFailed("The job's parameters are not written out in full.")
+        return parameters
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        check_sections(self)
+        if self.terms.minimum_participants > len(self.datasets):
+            raise rule(
+                "terms.minimum_participants",
+                "{field} is larger than the number of datasets.",
+                "Lower it or add a dataset.",
+            )
+        if self.is_joint and self.terms.minimum_participants < 2:
+            raise rule(
+                "terms.minimum_participants",
+                "{field} must be at least 2 for a job over several source units.",
+                "With one there is no sum: its numbers would be seen. Use 3 where there are as many.",
+            )
+        if self.kind != "compute" and any(use.columns != self.features for use in self.datasets):
+            raise rule(
+                "datasets",
+                "{field} name different columns.",
+                "Name the same columns, in the same order, of every dataset.",
+            )
+        if self.train is not None:
+            self._training_rules(self.train)
+        if self.statistics is not None:
+            self._statistics_rules(self.statistics)
+        if self.compute is not None:
+            declared = sum(output.max_bytes for output in self.compute.outputs)
+            if declared > self.limits.output_mib * MIB:
+                raise rule(
+                    "limits.output_mib",
+                    "{field} is smaller than all declared outputs together.",
+                    "Raise it to {needed}, or lower max_bytes.",
+                    needed=-(-declared // MIB),
+                )
+        return self
+
+    def _training_rules(self, train: Train) -> None:
+        if train.target in self.features:
+            raise rule(
+                "train.target",
+                "{field} is also among the columns.",
+                "Take it out of datasets.columns: a model must not see what it predicts.",
+            )
+        if any(name not in self.features for name in train.categories):
+            raise rule(
+                "train.categories",
+                "{field} names a column that is not among the columns.",
+                "Add it to datasets.columns or remove it.",
+            )
+        if train.is_image and len(self.features) != 1:
+            raise rule(
+                "datasets",
+                "{field} must name exactly one column for a model of images.",
+                "Name the image column only.",
+            )
+        needed = model_bytes(train, self.features) + MIB
+        if needed > self.limits.output_mib * MIB:
+            raise rule(
+                "limits.output_mib",
+                "{field} is smaller than the model.",
+                "Raise it to {needed}, or make the model smaller.",
+                needed=-(-needed // MIB),
+            )
+        if self.terms.withheld_percent < 5:
+            raise rule(
+                "terms.withheld_percent",
+                "{field} must be from 5 to 50 for training.",
+                "Without patients that training never sees, nobody can judge the model.",
+            )
+
+    def _statistics_rules(self, statistics: Statistics) -> None:
+        if not statistics.used <= set(self.features):
+            raise rule(
+                "statistics",
+                "{field} names a column that is not among the columns.",
+                "Add it to datasets.columns or remove it.",
+            )
+        if not statistics.used >= set(self.features):
+            raise rule(
+                "datasets",
+                "{field} name a column that [statistics] does not use.",
+                "Remove it: a job sees only what it needs.",
+            )
+        if self.terms.withheld_percent != 0:
+            raise rule(
+                "terms.withheld_percent",
+                "{field} must be 0 for statistics.",
+                "Remove it: there is no model to be judged on withheld patients.",
+            )
+
+
+def check_sections(job: Parameters) -> None:
+    """Raise the rule's error unless exactly the sections of this kind of job are there."""
+    for name in SECTIONS:
+        present = getattr(job, name) is not None
+        if name == job.kind and not present:
+            raise rule(
+                name, "The section [{field}] is missing.", "A job of kind {kind} needs it.", kind=job.kind
+            )
+        if name != job.kind and present:
+            raise rule(
+                name,
+                "The section [{field}] does not belong to a job of kind {kind}.",
+                "Remove it.",
+                kind=job.kind,
+            )
+    if job.federated is not None:
+        if job.train is None:
+            raise rule(
+                "federated",
+                "The section [{field}] does not belong to a job of kind {kind}.",
+                "Remove it.",
+                kind=job.kind,
+            )
+        if len(job.datasets) == 1:
+            raise rule(
+                "federated",
+                "The section [{field}] belongs to training over several datasets.",
+                "Remove it, or name more datasets.",
+            )
+        check_federated(job.federated, job.train)
