@@ -415,7 +415,7 @@ def part_d(work: Path, turns: int, quick: bool) -> Result:
     result.notes += (
         ("Counted where members call the space: messages and vectors, without what gRPC and TLS put around them "
         "(below 1 % of a large vector). For each member and round."),
-        ("One member in each round, whom nobody can choose, also reads every member's vector to add them up again: "
+        ("One member in each round, picked by the set's digest, also reads every member's vector to add them up again: "
         "on average that is one more vector a member."),
     )  # fmt: skip
     return result

@@ -81,7 +81,8 @@ def check_form(content, name):
     assert content["ratios"]
     for ratio in content["ratios"]:
         assert {ratio["of"], ratio["to"]} <= set(rows)
-        assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
+        # 0 where what is measured is too small to be seen, as the memory of a tiny model.
+        assert 0 <= ratio["low"] <= ratio["median"] <= ratio["high"]
 
 
 @pytest.mark.parametrize(

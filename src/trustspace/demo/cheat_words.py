@@ -38,8 +38,8 @@ CHEATS: dict[str, tuple[str, str]] = {
         "以各盲盒的代码和密钥在本进程中再做一次求和（各院患者数与恶性数），这次经过运营方自制的操作空间：它翻转{name}所发内容的一个比特。",
     ),
     "sum.altered.why": (
-        "Each member signs the digest of what it sent, and a member whom nobody can choose adds it all up again.",
-        "每个成员都对所发内容的摘要签名，再由一个无人能指定的成员重新相加核对。",
+        "Each member signs the digest of what it sent, and a member picked by the set's digest adds it all up again.",
+        "每个成员都对所发内容的摘要签名，再由成员集合摘要选出的一个成员重新相加核对。",
     ),
     "sum.replaced": (
         "It puts zeros in the place of what {name} sent, to see the sum of the others.",

@@ -1,7 +1,7 @@
 """One member's side of secure sums: who takes part, what is sent, when a mask is revealed, and when nothing is.
 
 The space relays and adds; it is believed in nothing. Keys come from run offers that were proven in the ledger,
-the member set counts when every member has signed the same bytes, the sum when a member whom nobody could choose
+the member set counts when every member has signed the same bytes, the sum when a member whom the set's digest picks
 has added it up again, and a mask is revealed once for a round, durably noted before. (design: flows, "A federated
 round"; double masking: Bonawitz et al., "Practical Secure Aggregation", CCS 2017, here n of n)
 """
