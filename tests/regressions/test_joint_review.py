@@ -341,7 +341,10 @@ def test_a_line_that_breaks_during_a_download_costs_nobody_the_attempt(tmp_path)
     for one in circle.units:
         assert found[one].attempts == 1
         assert (found[one].words == added(list(vectors.values()))).all()
-    assert sorted(kind for line in lines.values() for kind in line.broke) == ["contributions", *["sum"] * (len(circle.units) - 1)]
+    assert sorted(kind for line in lines.values() for kind in line.broke) == [
+        "contributions",
+        *["sum"] * (len(circle.units) - 1),
+    ]
 
 
 # -- the space
