@@ -16,6 +16,7 @@ from support.hospitals import Joint
 from support.world import World
 
 from trustspace.client import jobs, releases, review
+from trustspace.domain import rules_run
 from trustspace.domain.bodies import RunFailed
 from trustspace.errors import InvalidTransition, NotFound, Unavailable
 
@@ -349,6 +350,26 @@ def test_lost_with_the_result_in_its_hands(joint):
     assert [h.watch.asked for h in joint.hospitals] == [[1, 2, 3]] * 4
     assert joint.approve() == "released"
     assert metrics_of(joint)["participants_per_round"] == [4, 4, 4]
+
+
+def test_nobody_waits_for_ever_for_a_signature(monkeypatch, joint):
+    """Three have handed in, the fourth is gone for good: after an hour the others end the run, and say so."""
+    # (The patch outlives the job's last reading: everybody replays the ledger under the same rules.)
+    d = joint.hospitals[3]
+
+    def lost(*_):
+        d.vanish()
+        raise Unavailable("gone")
+
+    d.enclave.runner._hand_in = lost
+    joint.ask()
+    assert d.away.wait(PATIENCE)
+    until(lambda: joint.output() is not None and len(joint.output().signers) == 3, PATIENCE)
+    assert joint.record().state == "running"
+    monkeypatch.setattr(rules_run, "OVERDUE_SECONDS", -1)
+    assert joint.until("failed", "in-review").state == "failed"
+    assert reasons(joint) == {"members"}
+    d.restart()
 
 
 # -- slow

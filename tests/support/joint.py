@@ -20,9 +20,10 @@ def story(
     return Cast(units, reviewers=2, threshold=1, runs=runs, kind=kind, minimum=minimum).until(last)
 
 
-def fail(cast: Cast, unit: Actor) -> None:
+def fail(cast: Cast, unit: Actor, reason: str = "host") -> None:
     """A unit's enclave says that its part of the run is over."""
-    cast.put(cast.sign(unit, "enclave", cast.failed_body(unit)))
+    body = cast.failed_body(unit).model_copy(update={"reason": reason})
+    cast.put(cast.sign(unit, "enclave", body))
 
 
 def hand_in(cast: Cast, unit: Actor, members: tuple[Actor, ...] | None = None, **changes: Any) -> None:

@@ -34,6 +34,9 @@ from trustspace.errors import (
     Stale,
 )
 
+# How long those who have handed in wait for a member that has not, before they may end the run.
+OVERDUE_SECONDS = 3600
+
 
 def run_nonce(view: View, statement: Statement, now: int, key: str) -> Changes:
     body = body_of(statement, RunNonce)
@@ -155,7 +158,8 @@ def run_failed(view: View, statement: Statement, now: int, key: str) -> Changes:
     output = view.get(OutputRecord, job.output)
     others = {unit: digest for unit, digest in job.offers.items() if unit != statement.by}
     changed = advanced(job, "run-failed", statement, offers=others)
-    if output is not None and statement.by in output.signers:
+    overdue = output is not None and now - output.issued > OVERDUE_SECONDS and body.reason == "members"
+    if output is not None and statement.by in output.signers and not overdue:
         raise AlreadyExists("This enclave has handed in its output of the run already.")
     ended = [offer.model_copy(update={"ended": True, "reason": body.reason})]
     # Who found too few members for a sum speaks for all: for nobody else are there more.

@@ -360,6 +360,7 @@ class Rounds:
         )  # fmt: skip
         if contributions[group.own] != contribution:
             raise RoundFailed("disagreement", "The space shows another contribution than was sent.")
+        group.envelopes["contribution"] = [e.decode() for e in found.envelopes]
         total, digest = self._sum(group, contributions, found.data)
         self._checked(group, contributions, digest)
         patience = self._patience(group, contributions)

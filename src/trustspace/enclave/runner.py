@@ -16,8 +16,9 @@ from typing import Any
 
 from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.crypto.wrap import OneTimeKey
+from trustspace.domain import rules_run
 from trustspace.domain.bodies import Artifact, Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
-from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord, OfferRecord
+from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord
 from trustspace.domain.statements import Statement
 from trustspace.domain.tiers import tier_satisfies
 from trustspace.domain.trust import TrustFile
@@ -157,6 +158,8 @@ class Runner:
             return
         run, standing = self._runs.get(digest), job.offers.get(self._owner)
         if standing in self._ended:
+            if job.state == "running":
+                self._wait_no_longer(dossier, job, standing)
             return
         if standing and (run is None or run.offer != standing):
             # Ours, but from before a restart: its key is gone.
@@ -171,6 +174,12 @@ class Runner:
         elif job.state == "running" and run is not None and self._released(dossier, job, run):
             run.started = True
             run.job = self._pool.submit(self._run, digest, run)
+
+    def _wait_no_longer(self, dossier: Dossier, job: JobRecord, offer: str) -> None:
+        """End a run whose output we have signed, and a member that is gone has not."""
+        output = dossier.view.get(OutputRecord, job.output)
+        if output is not None and self._session.now() - output.issued > rules_run.OVERDUE_SECONDS:
+            self._session.append(self._sign(RunFailed(job=job.statement, offer=offer, reason="members")))
 
     def _may_offer(self, job: JobRecord) -> bool:
         return job.state == "granted" or (job.state == "running" and job.run not in self._left)

@@ -11,6 +11,7 @@ from support.joint import approve, by_name, come_back, fail, hand_in, refused, s
 
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import BlobRecord, OutputRecord
+from trustspace.domain.rules_run import OVERDUE_SECONDS
 from trustspace.domain.tiers import TIER_WITHOUT_LANDLOCK
 from trustspace.errors import (
     AlreadyExists,
@@ -145,6 +146,19 @@ def test_whoever_has_handed_in_cannot_take_it_back(cast):
     with pytest.raises(AlreadyExists, match="handed in"):
         fail(cast, cast.units[0])
     assert cast.job.state == "running"
+
+
+def test_whoever_has_handed_in_does_not_wait_for_ever(cast):
+    """A member that is gone before it signs would keep the job running until it expires."""
+    hand_in(cast, cast.units[0])
+    cast.now += OVERDUE_SECONDS
+    with pytest.raises(AlreadyExists, match="handed in"):
+        fail(cast, cast.units[0], "members")
+    cast.now += 1
+    with pytest.raises(AlreadyExists, match="handed in"):
+        fail(cast, cast.units[0], "host")
+    fail(cast, cast.units[0], "members")
+    assert (cast.job.state, cast.job.run, cast.job.output) == ("granted", "", "")
 
 
 @pytest.mark.parametrize(
