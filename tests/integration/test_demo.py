@@ -187,6 +187,8 @@ def test_interrupted_it_cleans_up(tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "trustspace", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment(tmp_path),
+        # A shell's background job ignores Ctrl-C, and so would everything that these tests start in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         for line in process.stdout:
