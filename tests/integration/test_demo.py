@@ -20,6 +20,7 @@ from trustspace.demo import asking, prose
 from trustspace.demo.attempts import Cheat
 from trustspace.demo.data import SITES, load
 from trustspace.demo.figures import BAR_FROM, bar, measure, plot
+from trustspace.demo.prose import wrapped_command
 from trustspace.demo.words import WORDS
 from trustspace.domain.bodies import Policy
 from trustspace.errors import NotFound, Unavailable, VerificationFailed
@@ -144,6 +145,17 @@ def test_the_commands_shown_are_commands(played):
                 break
             arguments = [*context._protected_args, *context.args]
             name, command, arguments = command.resolve_command(context, arguments)
+
+
+@pytest.mark.parametrize("width", [40, 60, 84])
+def test_a_long_comment_stays_a_command(width):
+    """A reviewer who sees amber says why, in more words than a line holds."""
+    comment = "Fit for its purpose. Some difference is to be expected on so few withheld patients. " * 2
+    command = f'trustspace --home hospital-1 review approve 16bd42827a86 --reviewer "Dr Li" --comment "{comment.strip()}"'
+    lines = wrapped_command(command, width)
+    assert max(map(len, lines)) <= width
+    # As a shell reads it: a backslash at the end of a line goes, with the line's end.
+    assert shlex.split("\n".join(lines).replace("\\\n", ""))[1:] == shlex.split(command)
 
 
 @pytest.mark.isolation

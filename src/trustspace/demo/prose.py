@@ -55,10 +55,14 @@ def wrapped_command(command: str, width: int) -> list[str]:
     """A command line, continued with backslashes so that it can still be copied."""
     lines, line = [], "$"
     for argument in _ARGUMENT.findall(command):
-        if cell_len(f"{line} {argument}") > width - 2 and line.strip("$ "):
-            lines.append(f"{line} \\")
-            line = "   "
-        line += f" {argument}"
+        # A long comment breaks at its spaces; all else stays whole.
+        words = [argument] if cell_len(argument) <= width - 6 else argument.split(" ")
+        for number, word in enumerate(words):
+            if cell_len(f"{line} {word}") > width - 2 and line.strip("$ "):
+                lines.append(f"{line} \\")
+                # Inside quotes, what a line begins with would be part of the text.
+                line = "   " if number == 0 else ""
+            line += f" {word}" if line else word
     return [*lines, line]
 
 
