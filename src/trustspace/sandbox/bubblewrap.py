@@ -104,11 +104,15 @@ def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) ->
     return [*result, "--seccomp", str(seccomp), "--json-status-fd", str(status)]
 
 
-def worker_command(made: Plan, control: int) -> list[str]:
-    """What runs inside: the runtime's interpreter without site, user site, script path or bytecode writing."""
+def worker_command(made: Plan, control: int, walls: str) -> list[str]:
+    """What runs inside: the runtime's interpreter without site, user site, script path or bytecode writing.
+
+    ``walls`` is JSON for ``inside.main``.
+    """
     code = (
-        "import sys; sys.path += sys.argv[1:-1]; "
-        "from trustspace.sandbox.inside import main; main(int(sys.argv[-1]))"
+        "import sys; sys.path += sys.argv[1:-2]; "
+        "from trustspace.sandbox.inside import main; main(int(sys.argv[-2]), sys.argv[-1])"
     )
     paths = [APP, f"{RUNTIME}/site-packages", *([TESTS] if made.test_programs is not None else [])]
-    return [f"{RUNTIME}/{made.runtime.executable}", "-S", "-s", "-P", "-B", "-c", code, *paths, str(control)]
+    interpreter = f"{RUNTIME}/{made.runtime.executable}"
+    return [interpreter, "-S", "-s", "-P", "-B", "-c", code, *paths, str(control), walls]

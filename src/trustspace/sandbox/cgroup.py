@@ -21,6 +21,9 @@ from trustspace.sandbox.config import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "trustspace-"
+# bubblewrap's own two processes, and the threads that libraries start while a warm worker imports them.
+OWN_PROCESSES = 2
+WAITING_PROCESSES = 64
 
 
 @dataclass(frozen=True)
@@ -152,33 +155,43 @@ def _remove_abandoned(base: Base) -> None:
 
 
 class Group:
-    """One task's group, made and used by the launcher."""
+    """One sandbox's group, made and used by the launcher."""
 
-    def __init__(self, base: Base, name: str, limits: Limits, shared_bytes: int = 0) -> None:
-        """Raises OSError when it cannot be made; nothing is left then.
-
-        A page counts for whoever touches it first, whosever the memory file is: ``shared_bytes`` is what
-        the task is to fill of ours, and comes on top of its limit.
-        """
-        memory_bytes = limits.memory_bytes + shared_bytes
+    def __init__(self, base: Base, name: str) -> None:
+        """Raises OSError when it cannot be made; nothing is left then. It has no limits yet."""
         self._version = base.version
         self._memory = Path(base.memory) / name
         self._pids = Path(base.pids) / name
         try:
             for folder in self._folders:
                 folder.mkdir()
-            if base.version == 2:
-                self._set(self._memory, "memory.max", memory_bytes)
-                self._set(self._memory, "memory.swap.max", 0, optional=True)
-                self._set(self._memory, "memory.oom.group", 1, optional=True)
-            else:
-                self._set(self._memory, "memory.limit_in_bytes", memory_bytes)
-                self._set(self._memory, "memory.memsw.limit_in_bytes", memory_bytes, optional=True)
-            # bubblewrap's own two processes come on top.
-            self._set(self._pids, "pids.max", limits.processes + 2)
+            self._set(self._pids, "pids.max", WAITING_PROCESSES)
         except OSError:
             self.remove()
             raise
+
+    def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
+        """From now on the group may use what a task may. Raises OSError when it uses more already.
+
+        A page counts for whoever touches it first, whosever the memory file is: ``shared_bytes`` is what
+        the task is to fill of ours, and comes on top of its limit.
+        """
+        memory_bytes = limits.memory_bytes + shared_bytes
+        if self._version == 2:
+            # Version 2 would accept a limit below what is used, and kill.
+            if self._number("memory.current") > memory_bytes:
+                raise OSError("the group uses more memory than the task may")
+            self._set(self._memory, "memory.max", memory_bytes)
+            self._set(self._memory, "memory.swap.max", 0, optional=True)
+            self._set(self._memory, "memory.oom.group", 1, optional=True)
+        else:
+            self._set(self._memory, "memory.limit_in_bytes", memory_bytes)
+            self._set(self._memory, "memory.memsw.limit_in_bytes", memory_bytes, optional=True)
+        # What the backend itself needs comes on top.
+        self._set(self._pids, "pids.max", limits.processes + OWN_PROCESSES)
+
+    def _number(self, name: str) -> int:
+        return int((self._memory / name).read_text())
 
     @property
     def _folders(self) -> tuple[Path, ...]:

@@ -14,6 +14,7 @@ MIB: Final = 1 << 20
 DEDICATED_USER: Final = "trustspace-sandbox"
 LOG_BYTES: Final = 256 << 10
 
+Backend = Literal["namespaces"]
 Status = Literal["finished", "failed", "killed", "timed_out", "output_too_large"]
 
 
@@ -62,6 +63,9 @@ class SandboxConfig:
     on every host (the order of a sum depends on how many share it), and on two virtual cores torch trained a
     small network 80 times slower with two.
 
+    ``backend`` is what walls sandboxes in; a host that cannot give it is refused. ``warm`` sandboxes are kept
+    started and waiting, torch imported and no data in them (about 200 MiB each); each is used once.
+
     ``test_programs`` is for tests alone: a directory of modules whose functions may then be named as
     ``module:function``. Without it only the programs in trustspace.jobs.programs exist, whatever a task
     says; with it ``Launcher.details["programs"]`` is "test".
@@ -74,6 +78,8 @@ class SandboxConfig:
     shm_bytes: int = 64 * MIB
     threads: int = 1
     concurrent: int = 8
+    backend: Backend = "namespaces"
+    warm: int = 0
     cgroups: bool = True
     landlock: bool = True
     app_directory: Path | None = None

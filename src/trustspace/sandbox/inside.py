@@ -1,7 +1,8 @@
 """The worker: the first code of ours inside a sandbox, and the last before a job's.
 
-It receives its orders and descriptors over one packet socket, shuts the last doors (Landlock, number of
-processes), maps the inputs, says "started", closes the socket and runs the program. What the program emits
+It shuts the last doors (Landlock), imports what it is told to, and waits for its orders and descriptors on one
+packet socket. Then it sets the task's limits, maps the inputs, says "started", closes the socket and runs the
+program. What the program emits
 goes, packed, into the output memory, which can only get smaller. From the first line of a job's code on,
 nothing this process says is believed: the launcher goes by how it ended, the enclave by what the bytes are.
 
@@ -15,14 +16,12 @@ import importlib
 import json
 import mmap
 import os
-import resource
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trustspace.sandbox import landlock, protocol
-from trustspace.sandbox.layout import READABLE, SCRATCH, WRITABLE_FILES
+from trustspace.sandbox import landlock, limits, protocol
 
 EXIT_FAILED = 1
 EXIT_OUTPUT_TOO_LARGE = 97
@@ -55,10 +54,14 @@ class Talk:
         protocol.send_plain(self._sock, message)
 
 
-def main(control_descriptor: int) -> None:
-    """Run one task and end the process. Never returns."""
+def main(control_descriptor: int, walls: str) -> None:
+    """Run one task and end the process. Never returns.
+
+    ``walls`` is a JSON object: ``landlock``, if there, [read, scratch, write] for ``landlock.restrict``;
+    ``preload``, modules to import before there is a task.
+    """
     try:
-        code = _run(control_descriptor)
+        code = _run(control_descriptor, json.loads(walls))
     except _OutputTooLarge:
         code = EXIT_OUTPUT_TOO_LARGE
     except SystemExit as end:
@@ -75,8 +78,13 @@ def main(control_descriptor: int) -> None:
     os._exit(code)
 
 
-def _run(control_descriptor: int) -> int:
+def _run(control_descriptor: int, walls: dict[str, Any]) -> int:
+    version = landlock.restrict(*walls["landlock"]) if "landlock" in walls else 0
     control = socket.socket(fileno=control_descriptor)
+    if walls["preload"]:
+        for name in walls["preload"]:
+            importlib.import_module(name)
+        protocol.send_plain(control, {"event": "warm"})
     received = protocol.receive(control)
     if received is None:
         return EXIT_FAILED
@@ -84,13 +92,7 @@ def _run(control_descriptor: int) -> int:
     output, inputs, conversation = descriptors[0], descriptors[1:], []
     if orders["session"]:
         inputs, conversation = inputs[:-3], inputs[-3:]
-    # Here and not before the sandbox: in its own user namespace only its own processes count.
-    _, ceiling = resource.getrlimit(resource.RLIMIT_NPROC)
-    processes = (
-        orders["processes"] if ceiling == resource.RLIM_INFINITY else min(orders["processes"], ceiling)
-    )
-    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
-    version = landlock.restrict(READABLE, SCRATCH, WRITABLE_FILES) if orders["landlock"] else 0
+    limits.apply_in_worker(orders["limits"], orders["cpu_seconds"])
     views = {name: _map(descriptor) for name, descriptor in zip(orders["inputs"], inputs, strict=True)}
     name = orders["program"]
     program: Callable[..., None] = (
@@ -162,6 +164,8 @@ def _self_check(inputs: Mapping[str, memoryview], emit: Emit) -> None:
 
 
 def _observe() -> dict[str, Any]:
+    import resource
+
     libc = ctypes.CDLL(None, use_errno=True)
     pr_get_seccomp, pr_get_no_new_privs, pr_capbset_read = 21, 39, 23
 

@@ -124,7 +124,7 @@ class Launcher:
             if base is not None:
                 cgroup.enter_launcher(base, process.pid)
             made = bubblewrap.plan(config, runtime, app)
-            launcher._introduce(_orders(made, bwrap, base, landlock=landlock), program)
+            launcher._introduce(_orders(config, made, bwrap, base, landlock=landlock), program)
             launcher.tier = TIER_FULL if landlock else TIER_WITHOUT_LANDLOCK
             launcher.measurement = app.name
             launcher.details = {
@@ -326,7 +326,9 @@ class Launcher:
         self.close()
 
 
-def _orders(made: bubblewrap.Plan, bwrap: str, base: cgroup.Base | None, *, landlock: bool) -> dict[str, Any]:
+def _orders(
+    config: SandboxConfig, made: bubblewrap.Plan, bwrap: str, base: cgroup.Base | None, *, landlock: bool
+) -> dict[str, Any]:
     """What the launcher is told once: everything about its sandboxes, nothing about data."""
     return {
         "plan": {
@@ -337,6 +339,8 @@ def _orders(made: bubblewrap.Plan, bwrap: str, base: cgroup.Base | None, *, land
             "shm_bytes": made.shm_bytes,
             "threads": made.threads,
         },
+        "backend": config.backend,
+        "warm": config.warm,
         "bwrap": bwrap,
         "landlock": landlock,
         "cgroup": base.to_message() if base else None,

@@ -1,4 +1,8 @@
-"""Resource limits of a sandboxed process tree (setrlimit(2)); they hold on every host."""
+"""Resource limits of a sandboxed process tree (setrlimit(2)); they hold on every host.
+
+Some are set before the sandbox exists, and hold while its worker waits for a task. Those that a task chooses are
+set by the worker itself, before any code of the task: the filter lets a process lower them, and nobody raise them.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,14 @@ OPEN_FILES = 256
 Pair = tuple[int, int]
 
 
-def limits_for(limits: Limits, *, scratch_bytes: int, counted: bool) -> dict[int, Pair]:
-    """The limits to set before the sandbox is made, by RLIMIT number.
+def before_exec() -> dict[int, Pair]:
+    """The limits that are the same for every task, by RLIMIT number.
 
-    ``counted`` says that a cgroup counts memory; otherwise private memory is limited for each process
-    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). RLIMIT_CORE is 1,
-    not 0: with a pipe as core pattern the kernel ignores 0, and gives up at 1 (core(5), fs/coredump.c).
-    RLIMIT_NPROC is not here: before the user namespace exists it would count every process of this user on
-    the host (see ``inside``).
+    RLIMIT_CORE is 1, not 0: with a pipe as core pattern the kernel ignores 0, and gives up at 1 (core(5),
+    fs/coredump.c).
     """
-    wanted: dict[int, Pair] = {
+    return {
         resource.RLIMIT_CORE: (1, 1),
-        resource.RLIMIT_CPU: (limits.cpu_seconds, limits.cpu_seconds + 1),
-        resource.RLIMIT_FSIZE: _same(max(limits.output_bytes, scratch_bytes)),
         resource.RLIMIT_NOFILE: _same(OPEN_FILES),
         resource.RLIMIT_STACK: _same(STACK_BYTES),
         resource.RLIMIT_MEMLOCK: _same(0),
@@ -32,9 +31,30 @@ def limits_for(limits: Limits, *, scratch_bytes: int, counted: bool) -> dict[int
         resource.RLIMIT_NICE: _same(0),
         resource.RLIMIT_RTPRIO: _same(0),
     }
+
+
+def in_worker(limits: Limits, *, scratch_bytes: int, counted: bool) -> dict[str, int]:
+    """The limits that a task chooses, by RLIMIT number in decimal (the orders are JSON).
+
+    ``counted`` says that a cgroup counts memory; otherwise private memory is limited for each process
+    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). RLIMIT_NPROC is one of
+    these because before the user namespace exists it would count every process of this user on the host.
+    RLIMIT_CPU is not: it counts what a warm worker used before as well (see ``apply_in_worker``).
+    """
+    wanted = {
+        resource.RLIMIT_FSIZE: max(limits.output_bytes, scratch_bytes),
+        resource.RLIMIT_NPROC: limits.processes,
+    }
     if not counted:
-        wanted[resource.RLIMIT_DATA] = _same(limits.memory_bytes)
-    return wanted
+        wanted[resource.RLIMIT_DATA] = limits.memory_bytes
+    return {str(number): value for number, value in wanted.items()}
+
+
+def apply_in_worker(wanted: dict[str, int], cpu_seconds: int) -> None:
+    """Set a task's limits on the worker that is about to run it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = cpu_seconds + int(used.ru_utime + used.ru_stime + 0.999)
+    apply({resource.RLIMIT_CPU: (cpu, cpu + 1), **{int(n): _same(value) for n, value in wanted.items()}})
 
 
 def _same(value: int) -> Pair:

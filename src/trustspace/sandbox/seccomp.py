@@ -2,7 +2,7 @@
 
 Whatever is not named here fails with EPERM; calls through another entry (32-bit ``int 0x80``, x32) kill
 the process. Arguments are checked where a call is two things: ``clone`` without namespaces, ``prlimit64``
-without new limits, ``ioctl`` and ``fcntl`` and ``prctl`` by operation, sockets only as unnamed local
+for a few limits that can only fall, ``ioctl`` and ``fcntl`` and ``prctl`` by operation, sockets only as unnamed local
 pairs. There is no sendmsg, so no descriptor can be passed on.
 """
 
@@ -79,7 +79,8 @@ _FCNTLS: Final = (0, 1, 2, 3, 4, 1030, 1034)
 # PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_VMA.
 _PRCTLS: Final = (1, 3, 15, 16, 21, 23, 38, 39, 0x53564D41)
 _AF_UNIX: Final = 1
-_RLIMIT_NPROC: Final = 6
+# RLIMIT_CPU, FSIZE, DATA, NPROC. Not CORE: 1 stops what 0 does not (core(5)).
+_LOWERED_LIMITS: Final = (0, 1, 2, 6)
 _MAP_SHARED: Final = 0x01
 _MAP_ANONYMOUS: Final = 0x20
 
@@ -107,9 +108,10 @@ def compile_filter(*, memory_counted: bool) -> bytes:
         for flag in (_MAP_SHARED, _MAP_ANONYMOUS):
             rules.when("mmap", arg(3, pyseccomp.MASKED_EQ, flag, 0))
     rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN, 0))
-    # Reading limits, and lowering the number of processes, which the worker does once for itself.
+    # Reading limits, and lowering those that the worker sets once for its task; nobody in here can raise one.
     rules.when("prlimit64", arg(2, pyseccomp.EQ, 0))
-    rules.when("prlimit64", arg(1, pyseccomp.EQ, _RLIMIT_NPROC))
+    for limit in _LOWERED_LIMITS:
+        rules.when("prlimit64", arg(1, pyseccomp.EQ, limit))
     rules.when("socketpair", arg(0, pyseccomp.EQ, _AF_UNIX))
     rules.each("ioctl", 1, _IOCTLS)
     rules.each("fcntl", 1, _FCNTLS)

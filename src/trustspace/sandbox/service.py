@@ -41,6 +41,14 @@ from trustspace.sandbox.spawn import (
 SEAL_SECONDS = 2.0
 # How long a dying tree may take before it is killed again.
 KILL_AGAIN_SECONDS = 0.5
+# What programs import before they look at a row: most of the time from a grant to the first row.
+PRELOAD = (
+    "torch",
+    "pyarrow",
+    "trustspace.jobs.training",
+    "trustspace.jobs.evaluate",
+    "trustspace.jobs.compute",
+)
 
 
 class Service:
@@ -51,18 +59,36 @@ class Service:
         self._maker = Maker(orders, seccomp)
         self._selector = selectors.DefaultSelector()
         self._jobs: dict[int, Sandbox] = {}
+        # Started early and waiting for a task, oldest first; each is used once.
+        self._waiting: list[Sandbox] = []
+        self._warm = int(orders["warm"])
         self._open = True
 
     def run(self) -> None:
         """Serve until the enclave is gone."""
         self._selector.register(self._control, selectors.EVENT_READ, ("request", None))
-        while self._open or self._jobs:
+        while self._open or self._all():
             for key, _ in self._selector.select(self._patience()):
                 kind, job = key.data
                 getattr(self, f"_on_{kind}")(job)
             self._look_at_clock()
-            for job in [job for job in self._jobs.values() if self._is_over(job)]:
+            for job in [job for job in self._all() if self._is_over(job)]:
                 self._finish(job)
+            self._fill()
+
+    def _all(self) -> list[Sandbox]:
+        return [*self._jobs.values(), *self._waiting]
+
+    def _fill(self) -> None:
+        """Start warm sandboxes while nothing runs that they would take time from."""
+        if not self._open or self._jobs:
+            return
+        while len(self._waiting) < self._warm:
+            try:
+                self._waiting.append(self._watched(self._maker.start(PRELOAD)))
+            except (OSError, ValueError, subprocess.SubprocessError):
+                # A task makes its own, and its answer says what is wrong.
+                self._warm = 0
 
     # -- requests
 
@@ -74,7 +100,7 @@ class Service:
         if received is None:
             self._selector.unregister(self._control)
             self._open = False
-            for job in self._jobs.values():
+            for job in self._all():
                 self._kill(job, "cancelled")
             return
         message, descriptors = received
@@ -88,14 +114,46 @@ class Service:
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         number = int(message["id"])
         try:
-            job = self._maker.make(number, message, descriptors)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self._jobs[number] = self._assigned(message, descriptors)
+        except (OSError, ValueError, TypeError, subprocess.SubprocessError) as error:
             self._answer({"id": number, "status": "failed", "reason": "did-not-start", "error": str(error)})
-            return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._jobs[number] = job
+
+    def _assigned(self, message: dict[str, Any], descriptors: list[int]) -> Sandbox:
+        """A sandbox with this task: a warm one, or one made for it."""
+        job = self._take()
+        if job is not None:
+            try:
+                self._maker.assign(job, message, descriptors)
+            except OSError:
+                # What it has imported may be more than this task's memory.
+                self._give_up(job)
+            else:
+                return job
+        job = self._watched(self._maker.start())
+        try:
+            self._maker.assign(job, message, descriptors)
+        except BaseException:
+            self._give_up(job)
+            raise
+        return job
+
+    def _give_up(self, job: Sandbox) -> None:
+        """End a sandbox that got no task: nobody hears of it."""
+        self._waiting.append(job)
+        self._kill(job, "cancelled")
+
+    def _take(self) -> Sandbox | None:
+        """A warm sandbox that is ready and well, if there is one."""
+        for job in self._waiting:
+            if job.warm and not job.verdict and job.exit_code is None:
+                self._waiting.remove(job)
+                return job
+        return None
+
+    def _watched(self, job: Sandbox) -> Sandbox:
         for thing, kind in (
             (job.log_pipe, "log"),
             (job.status_pipe, "status"),
@@ -103,6 +161,7 @@ class Service:
             (job.outer, "outer"),
         ):
             self._selector.register(thing, selectors.EVENT_READ, (kind, job))
+        return job
 
     # -- what sandboxes say
 
@@ -139,7 +198,7 @@ class Service:
                 self._kill(job, job.verdict)
 
     def _on_control(self, job: Sandbox) -> None:
-        """The worker says that it is about to run the program: the only thing it is ever asked."""
+        """The worker says that it is ready for a task, and that it is about to run the program; no more."""
         try:
             received = protocol.receive(job.control)
         except (OSError, ValueError):
@@ -150,7 +209,9 @@ class Service:
         message, descriptors = received
         for descriptor in descriptors:
             os.close(descriptor)
-        if job.first_row is None and message.get("event") == "started":
+        if message.get("event") == "warm":
+            job.warm = True
+        elif job.first_row is None and message.get("event") == "started":
             job.first_row = time.monotonic()
             job.landlock = int(message.get("landlock") or 0)
 
@@ -179,14 +240,12 @@ class Service:
     def _patience(self) -> float | None:
         now = time.monotonic()
         moments = [job.deadline for job in self._jobs.values() if not job.verdict]
-        moments += [
-            job.killed_at + KILL_AGAIN_SECONDS for job in self._jobs.values() if job.killed_at is not None
-        ]
+        moments += [job.killed_at + KILL_AGAIN_SECONDS for job in self._all() if job.killed_at is not None]
         return max(0.0, min(moments) - now) if moments else None
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
-        for job in self._jobs.values():
+        for job in self._all():
             if not job.verdict and job.exit_code is None and now >= job.deadline:
                 self._kill(job, "timed_out")
             elif job.killed_at is not None and now >= job.killed_at + KILL_AGAIN_SECONDS:
@@ -211,6 +270,8 @@ class Service:
     def _is_over(self, job: Sandbox) -> bool:
         if job.exit_code is None:
             return False
+        if not job.knows_inner:
+            return True
         if job.inner is None:
             # It ended, or was killed, before there was a namespace: whoever is ours and unknown is its child.
             if job.status_pipe in self._selector.get_map():
@@ -220,9 +281,7 @@ class Service:
 
     def _reap_strangers(self) -> bool:
         """Kill and reap children that belong to no job (orphans of an outer process that was killed)."""
-        known = {job.process.pid for job in self._jobs.values()} | {
-            job.inner_pid for job in self._jobs.values()
-        }
+        known = {job.process.pid for job in self._all()} | {job.inner_pid for job in self._all()}
         strangers = [pid for pid in _children() if pid not in known]
         for pid in strangers:
             with contextlib.suppress(OSError):
@@ -232,8 +291,26 @@ class Service:
 
     def _finish(self, job: Sandbox) -> None:
         ended = time.monotonic()
-        del self._jobs[job.number]
         self._reap_inner(job)
+        if job.number is None:
+            self._waiting.remove(job)
+            if not job.verdict:
+                # It should have waited: starting it again and again would not help.
+                self._warm = 0
+        else:
+            del self._jobs[job.number]
+            self._report(job, ended)
+        for thing in (job.control, job.log_pipe, job.status_pipe, job.outer, job.inner):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(thing)  # type: ignore[arg-type]
+        job.control.close()
+        for descriptor in (job.log_pipe, job.status_pipe, job.outer, job.inner, job.output):
+            if descriptor is not None:
+                os.close(descriptor)
+        if job.group is not None:
+            job.group.remove()
+
+    def _report(self, job: Sandbox, ended: float) -> None:
         self._last_words(job)
         status, reason = self._verdict(job)
         output = -1
@@ -251,19 +328,13 @@ class Service:
             "log_bytes": job.log_bytes,
             "peak_bytes": job.group.peak_bytes() if job.group is not None else 0,
             "landlock": job.landlock,
+            "warm": job.warm,
             "output": output >= 0,
         }
         self._answer(message, [log, *([output] if output >= 0 else [])])
         os.close(log)
-        for thing in (job.control, job.log_pipe, job.status_pipe, job.outer, job.inner, job.output):
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(thing)  # type: ignore[arg-type]
-        job.control.close()
-        for descriptor in (job.log_pipe, job.status_pipe, job.outer, job.inner, job.output, output):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
-        if job.group is not None:
-            job.group.remove()
+        if output >= 0:
+            os.close(output)
 
     def _last_words(self, job: Sandbox) -> None:
         """What is still in the pipes of a dead tree."""
@@ -303,6 +374,7 @@ class Service:
     @staticmethod
     def _sealed_output(job: Sandbox) -> int:
         """The output, sealed and reopened read-only; -1 when somebody can still write to it."""
+        assert job.output is not None
         give_up = time.monotonic() + SEAL_SECONDS
         while True:
             try:

@@ -1,9 +1,14 @@
-"""Making one sandbox: its memory, pipes and limits, and the bubblewrap process that builds it."""
+"""Making one sandbox: its memory, pipes and limits, and the process that the backend walls in.
+
+A sandbox is started before it has a task: its worker waits for orders. A task is then assigned to it, once;
+started early it is *warm*, and has imported what most programs need.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import socket
@@ -13,28 +18,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trustspace.sandbox import bubblewrap, cgroup, layout, limits, memory, protocol
+from trustspace.sandbox import backends, bubblewrap, cgroup, limits, memory, protocol
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.runtime import Runtime
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
 
-@dataclass
+@dataclass(eq=False)
 class Sandbox:
-    """One running task: its processes, the ends of its pipes, and what is known of it so far."""
+    """One sandbox: its processes, the ends of its pipes, and what is known of its task so far.
 
-    number: int
-    limits: Limits
-    output: int
+    ``number`` and ``output`` are None until a task is assigned; it never gets a second one.
+    """
+
     log_pipe: int
     status_pipe: int
     control: socket.socket
     process: subprocess.Popen[bytes]
     outer: int
     group: cgroup.Group | None
+    knows_inner: bool
     started: float
-    deadline: float
+    number: int | None = None
+    output: int | None = None
+    deadline: float = math.inf
+    warm: bool = False
     log: bytearray = field(default_factory=bytearray)
     log_bytes: int = 0
     status_text: bytearray = field(default_factory=bytearray)
@@ -53,40 +62,22 @@ class Maker:
 
     def __init__(self, orders: dict[str, Any], seccomp: int) -> None:
         """Raises KeyError or TypeError when something is missing from the orders."""
-        self._seccomp = seccomp
-        self._landlock = bool(orders["landlock"])
         self._plan = _plan_from(orders)
-        self._bwrap = str(orders["bwrap"])
+        self._backend = backends.of(orders, self._plan, seccomp)
         self._base = cgroup.Base.from_message(orders["cgroup"]) if orders["cgroup"] else None
-        self._copies = {path: memory.sealed("copy", text) for path in layout.COPIED if (text := _read(path))}
+        self._made = 0
 
-    def make(self, number: int, message: dict[str, Any], descriptors: list[int]) -> Sandbox:
-        """Start a sandbox for one task and give its worker its orders.
+    def start(self, preload: tuple[str, ...] = ()) -> Sandbox:
+        """Start a sandbox whose worker, once it has imported ``preload``, waits for its orders.
 
         Raises OSError, ValueError or SubprocessError; nothing is left then.
         """
-        allowed = Limits(**message["limits"])
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as mine:
             # mine: descriptors that only the child needs; undo: what is thrown away if this fails.
             def keep(descriptor: int, stack: contextlib.ExitStack) -> int:
                 stack.callback(os.close, descriptor)
                 return descriptor
 
-            output = keep(memory.create("output", allowed.output_bytes), undo)
-            memory.forbid_growth(output)
-            count = len(message["inputs"])
-            inputs = [keep(memory.reopen(descriptor), mine) for descriptor in descriptors[:count]]
-            conversation: list[int] = []
-            shared_bytes = 0
-            if message["session"]:
-                # A socket cannot be opened anew; ours is closed as soon as the worker has its own.
-                talk, down, up = descriptors[count:]
-                shared_bytes = os.fstat(up).st_size
-                conversation = [
-                    talk,
-                    keep(memory.reopen(down), mine),
-                    keep(memory.reopen(up, writable=True), mine),
-                ]
             ours, theirs = protocol.pair()
             undo.callback(ours.close)
             mine.callback(theirs.close)
@@ -96,20 +87,12 @@ class Maker:
                 keep(read, undo)
                 keep(write, mine)
                 os.set_blocking(read, False)
-            copies = {
-                path: keep(memory.reopen(descriptor), mine) for path, descriptor in self._copies.items()
-            }
-            seccomp = keep(memory.reopen(self._seccomp), mine)
-            options = bubblewrap.options(self._plan, seccomp=seccomp, status=status_write, copies=copies)
-            arguments = keep(memory.sealed("arguments", "\0".join(options).encode() + b"\0"), mine)
-            group = cgroup.Group(self._base, f"task-{number}", allowed, shared_bytes) if self._base else None
+            self._made += 1
+            group = cgroup.Group(self._base, f"task-{self._made}") if self._base else None
             if group is not None:
                 undo.callback(group.remove)
-            wanted = limits.limits_for(
-                allowed,
-                scratch_bytes=self._plan.tmp_bytes + self._plan.shm_bytes,
-                counted=group is not None,
-            )
+            command = self._backend.command(theirs.fileno(), status_write, preload, mine)
+            wanted = limits.before_exec()
             parent = os.getpid()
 
             def before_exec() -> None:
@@ -120,22 +103,11 @@ class Maker:
                     group.enter()
                 limits.apply(wanted)
 
-            orders = {
-                "program": message["program"],
-                "inputs": message["inputs"],
-                "session": message["session"],
-                "output_bytes": allowed.output_bytes,
-                "processes": allowed.processes,
-                "landlock": self._landlock,
-                "test_programs": self._plan.test_programs is not None,
-            }
-            protocol.send(ours, orders, [output, *inputs, *conversation])
-            worker = bubblewrap.worker_command(self._plan, theirs.fileno())
             started = time.monotonic()
             process = subprocess.Popen(
-                [self._bwrap, "--args", str(arguments), "--", *worker],
-                stdin=subprocess.DEVNULL, stdout=log_write, stderr=log_write, env={}, cwd="/", close_fds=True,
-                pass_fds=(arguments, seccomp, status_write, theirs.fileno(), *copies.values()),
+                command.arguments,
+                stdin=subprocess.DEVNULL, stdout=log_write, stderr=log_write, env=command.environment, cwd="/",
+                close_fds=True, pass_fds=command.descriptors,
                 preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
             )  # fmt: skip
             try:
@@ -146,9 +118,56 @@ class Maker:
                 raise
             undo.pop_all()
         return Sandbox(
-            number=number, limits=allowed, output=output, log_pipe=log_read, status_pipe=status_read, control=ours,
-            process=process, outer=outer, group=group, started=started, deadline=started + allowed.wall_seconds,
+            log_pipe=log_read, status_pipe=status_read, control=ours, process=process, outer=outer, group=group,
+            knows_inner=self._backend.knows_inner, started=started,
         )  # fmt: skip
+
+    def assign(self, sandbox: Sandbox, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Give a sandbox its one task: from here on its clock runs and its limits are the task's.
+
+        Raises OSError, ValueError or TypeError; the sandbox is of no use then.
+        """
+        allowed = Limits(**message["limits"])
+        with contextlib.ExitStack() as mine:
+            output = memory.create("output", allowed.output_bytes)
+            sandbox.output = output
+            memory.forbid_growth(output)
+
+            def reopened(descriptor: int, *, writable: bool = False) -> int:
+                copy = memory.reopen(descriptor, writable=writable)
+                mine.callback(os.close, copy)
+                return copy
+
+            count = len(message["inputs"])
+            inputs = [reopened(descriptor) for descriptor in descriptors[:count]]
+            conversation: list[int] = []
+            shared_bytes = 0
+            if message["session"]:
+                # A socket cannot be opened anew; ours is closed as soon as the worker has its own.
+                talk, down, up = descriptors[count:]
+                shared_bytes = os.fstat(up).st_size
+                conversation = [talk, reopened(down), reopened(up, writable=True)]
+            if sandbox.group is not None:
+                sandbox.group.limit(allowed, shared_bytes)
+            orders = {
+                "program": message["program"],
+                "inputs": message["inputs"],
+                "session": message["session"],
+                "output_bytes": allowed.output_bytes,
+                "limits": limits.in_worker(
+                    allowed,
+                    scratch_bytes=self._plan.tmp_bytes + self._plan.shm_bytes,
+                    counted=sandbox.group is not None,
+                ),
+                "cpu_seconds": allowed.cpu_seconds,
+                "test_programs": self._plan.test_programs is not None,
+            }
+            # One that could not start has its reason in its log, and says so by its end.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                protocol.send(sandbox.control, orders, [output, *inputs, *conversation])
+        sandbox.number = int(message["id"])
+        sandbox.started = time.monotonic()
+        sandbox.deadline = sandbox.started + allowed.wall_seconds
 
 
 def _plan_from(orders: dict[str, Any]) -> bubblewrap.Plan:
@@ -162,14 +181,6 @@ def _plan_from(orders: dict[str, Any]) -> bubblewrap.Plan:
         shm_bytes=given["shm_bytes"],
         threads=given["threads"],
     )
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(4 << 20)
-    except OSError:
-        return b""
 
 
 def prctl(option: int, value: int) -> None:

@@ -204,10 +204,15 @@ def raise_limits(inputs, emit):
     import resource
 
     finding = {}
-    for name in ("RLIMIT_CORE", "RLIMIT_FSIZE", "RLIMIT_NOFILE"):
+    for name in ("RLIMIT_CORE", "RLIMIT_NOFILE"):
         number = getattr(resource, name)
         _, hard = resource.getrlimit(number)
         finding[name] = outcome(lambda number=number, hard=hard: resource.setrlimit(number, (0, hard)))
+    for name in ("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NPROC"):
+        number = getattr(resource, name)
+        _, hard = resource.getrlimit(number)
+        more = resource.RLIM_INFINITY if hard == resource.RLIM_INFINITY else hard + 1
+        finding[name] = outcome(lambda number=number, more=more: resource.setrlimit(number, (more, more)))
     say(emit, finding)
 
 

@@ -171,7 +171,7 @@ def test_shared_memory_comes_on_top_of_a_group_s_limit(tmp_path):
     base = cgroup.Base(1, str(tmp_path / "m"), str(tmp_path / "p"))
     for folder in base.folders:
         folder.mkdir()
-    cgroup.Group(base, "task-1", Limits(memory_bytes=100 * MIB), 28 * MIB)
+    cgroup.Group(base, "task-1").limit(Limits(memory_bytes=100 * MIB), 28 * MIB)
     for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
         assert (tmp_path / "m" / "task-1" / name).read_text() == str(128 * MIB)
 

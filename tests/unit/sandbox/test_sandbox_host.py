@@ -77,7 +77,8 @@ def test_a_group_sets_limits_and_reads_what_happened(tmp_path, monkeypatch):
     base = cgroup.Base(1, str(tmp_path / "m"), str(tmp_path / "p"))
     for folder in base.folders:
         folder.mkdir()
-    group = cgroup.Group(base, "task-1", Limits(memory_bytes=100 * MIB, processes=7))
+    group = cgroup.Group(base, "task-1")
+    group.limit(Limits(memory_bytes=100 * MIB, processes=7))
     memory = tmp_path / "m" / "task-1"
     assert (memory / "memory.limit_in_bytes").read_text() == str(100 * MIB)
     assert (tmp_path / "p" / "task-1" / "pids.max").read_text() == "9"
@@ -93,7 +94,7 @@ def test_a_group_that_cannot_be_limited_is_not_used(tmp_path):
     base = cgroup.Base(1, str(tmp_path / "m"), str(tmp_path / "missing"))
     (tmp_path / "m").mkdir()
     with pytest.raises(OSError):
-        cgroup.Group(base, "task-1", Limits())
+        cgroup.Group(base, "task-1")
     assert list((tmp_path / "m").iterdir()) == []
 
 
@@ -111,15 +112,39 @@ def test_directories_of_killed_enclaves_are_removed(tmp_path):
 
 def test_core_dumps_are_limited_to_one_byte_not_to_none():
     """With 0, a pipe as core pattern would still get everything (core(5))."""
-    wanted = limits.limits_for(Limits(), scratch_bytes=0, counted=True)
-    assert wanted[resource.RLIMIT_CORE] == (1, 1)
+    assert limits.before_exec()[resource.RLIMIT_CORE] == (1, 1)
 
 
 def test_memory_is_limited_by_process_only_where_nothing_counts_it():
-    counted = limits.limits_for(Limits(), scratch_bytes=0, counted=True)
-    assert resource.RLIMIT_DATA not in counted
-    alone = limits.limits_for(Limits(memory_bytes=100 * MIB), scratch_bytes=0, counted=False)
-    assert alone[resource.RLIMIT_DATA] == (100 * MIB, 100 * MIB)
+    data = str(resource.RLIMIT_DATA)
+    assert data not in limits.in_worker(Limits(), scratch_bytes=0, counted=True)
+    alone = limits.in_worker(Limits(memory_bytes=100 * MIB), scratch_bytes=0, counted=False)
+    assert alone[data] == 100 * MIB
+
+
+def test_what_a_warm_worker_used_before_its_task_is_not_the_task_s():
+    code = (
+        "import resource, time\n"
+        "from trustspace.sandbox.limits import apply_in_worker\n"
+        "while time.process_time() < 1.5: pass\n"
+        "apply_in_worker({}, 3)\n"
+        "print(*resource.getrlimit(resource.RLIMIT_CPU))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    soft, hard = map(int, done.stdout.split())
+    assert soft >= 5 and hard == soft + 1
+
+
+def test_a_group_that_holds_more_than_a_task_may_use_does_not_take_it(tmp_path):
+    base = cgroup.Base(2, str(tmp_path / "g"), str(tmp_path / "g"))
+    (tmp_path / "g").mkdir()
+    group = cgroup.Group(base, "task-1")
+    (tmp_path / "g/task-1/memory.current").write_text(str(300 * MIB))
+    with pytest.raises(OSError):
+        group.limit(Limits(memory_bytes=200 * MIB))
+    assert not (tmp_path / "g/task-1/memory.max").exists()
+    group.limit(Limits(memory_bytes=400 * MIB))
+    assert (tmp_path / "g/task-1/memory.max").read_text() == str(400 * MIB)
 
 
 def test_a_limit_never_goes_above_one_that_is_there():
@@ -197,7 +222,7 @@ def test_the_worker_s_environment_is_fixed(plan, monkeypatch):
 
 def test_programs_of_tests_are_mounted_only_when_configured(plan):
     assert layout.TESTS not in bubblewrap.options(plan, seccomp=7, status=8, copies={})
-    assert layout.TESTS not in bubblewrap.worker_command(plan, 3)
+    assert layout.TESTS not in bubblewrap.worker_command(plan, 3, "{}")
 
 
 # -- identity
