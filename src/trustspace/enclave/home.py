@@ -4,6 +4,7 @@ keys/identity     signs run offers and outputs      card.json       what the sou
 tls/              the enclave's own door            adoption.json   what the source unit handed back
 datasets/         sealed datasets and manifests     uploads/        unfinished uploads
 ledger.json       the last checkpoint verified      address.json    where it listens now
+enclave.toml      how its sandboxes are made
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import datetime
 import json
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import grpc
 from trustspace.domain.bodies import Custody, Fingerprint, Key, Part
 from trustspace.domain.statements import read
 from trustspace.domain.trust import TrustedParty, TrustedSpace, TrustFile
+from trustspace.enclave import settings
 from trustspace.errors import AlreadyExists, InvalidInput, NotFound
 from trustspace.storage.files import write_atomic
 from trustspace.storage.keystore import FileKeyStore
@@ -54,15 +55,6 @@ class Adoption(Part):
     certificate: str
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How this enclave runs: where it listens and which sandbox user and runtime it takes."""
-
-    listen: str
-    runtime: Path | None
-    concurrent: int = 1
-
-
 def initialise(home: Path, name: str, listen: str, hosts: tuple[str, ...]) -> Card:
     """Make an enclave's identity and its door, and write its card.
 
@@ -86,6 +78,7 @@ def initialise(home: Path, name: str, listen: str, hosts: tuple[str, ...]) -> Ca
         name=name, enclave_key=identity.hex(), certificate=certificate.decode(),
         request=new_request(space_key).decode(), listen=listen,
     )  # fmt: skip
+    write_atomic(home / settings.FILE, settings.DEFAULT_TEXT.encode(), 0o644)
     write_atomic(home / "card.json", card.model_dump_json(indent=2).encode(), 0o644)
     return card
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trustspace.sandbox.config import SandboxConfig
+from trustspace.enclave.settings import read_settings
 from trustspace.sandbox.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class EnclaveServer:
 
     def __init__(self, path: Path, listen: str = "", runtime: Path | None = None) -> None:
         # Forked before gRPC or any key is in this process: the launcher never knew one.
-        self.launcher = Launcher.start(SandboxConfig(runtime=runtime, app_directory=path / "app"))
+        self.launcher = Launcher.start(read_settings(path).config(path, runtime))
         try:
             self._start(path, listen)
         except BaseException:

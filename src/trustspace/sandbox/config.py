@@ -13,8 +13,10 @@ MIB: Final = 1 << 20
 
 DEDICATED_USER: Final = "trustspace-sandbox"
 LOG_BYTES: Final = 256 << 10
+# What can wall a sandbox in (backends.py).
+BACKENDS: Final = ("namespaces", "landlock", "gvisor")
+MAX_WARM: Final = 64
 
-Backend = Literal["namespaces"]
 Status = Literal["finished", "failed", "killed", "timed_out", "output_too_large"]
 
 
@@ -78,7 +80,7 @@ class SandboxConfig:
     shm_bytes: int = 64 * MIB
     threads: int = 1
     concurrent: int = 8
-    backend: Backend = "namespaces"
+    backend: str = "namespaces"
     warm: int = 0
     cgroups: bool = True
     landlock: bool = True
@@ -93,3 +95,14 @@ class SandboxConfig:
                 tier=self.minimum_tier,
                 tiers=", ".join((ANY_TIER, *TIERS)),
             )
+        if self.backend not in BACKENDS:
+            raise InvalidInput(
+                "{backend} is nothing that sandboxes are made with.",
+                fix="Use one of: {known}.", backend=self.backend, known=", ".join(BACKENDS),
+            )  # fmt: skip
+        for name, value, low, high in (("warm", self.warm, 0, MAX_WARM), ("threads", self.threads, 1, 1024)):
+            if not low <= value <= high:
+                raise InvalidInput(
+                    "The setting {name} is out of range.",
+                    fix="Give a whole number from {low} to {high}.", name=name, low=low, high=high,
+                )  # fmt: skip
