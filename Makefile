@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check format protos bench sandbox sandbox-if-possible setup setup-dev clean
+.PHONY: demo test test-slow redteam check format protos bench sandbox sandbox-if-possible setup setup-dev clean
 
 demo: setup sandbox
 	$(BIN)/trustspace demo
@@ -13,6 +13,10 @@ test: setup-dev sandbox-if-possible
 
 test-slow: setup-dev sandbox-if-possible
 	$(BIN)/python -m pytest -m slow
+
+# What a hostile job tries, what it gets without the sandbox and what it gets with it.
+redteam: setup-dev sandbox
+	cd tests && ../$(BIN)/python -m redteam $(REDTEAM)
 
 check: setup-dev
 	$(BIN)/ruff format --check src tests benchmarks tools

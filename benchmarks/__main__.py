@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.common import render
 
-NAMES = ("submit", "job", "ledger", "rounds")
+NAMES = ("submit", "job", "ledger", "rounds", "sandbox")
 # What these measure is how good models are, on data that is not in the repository.
 ON_REAL_DATA = ("heart", "pneumonia")
 HEAD = "# Results\n\nWritten from the JSON files beside it; what they mean stands in ../README.md.\n\n"

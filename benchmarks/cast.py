@@ -59,6 +59,8 @@ from trustspace.transport.tls import Caller, issue, new_key, new_request
 DAY = 86400
 TIER = "namespaces+landlock+seccomp"
 REVIEWER = "Dr Example"
+# What is measured takes more jobs of one developer than a source unit would allow.
+MANY_JOBS = Policy(quiet_millibits_per_developer=10**12)
 _JOB_FILE = """
 [job]
 title = "Malignancy from cell measurements"
@@ -231,7 +233,7 @@ class Cast:
     def _describe(self) -> str:
         body = Dataset(
             dataset="cytology", version=1, manifest=sha256_hex(b"manifest"), description={"title": "Cytology"},
-            mock=self._keep(b"mock"), policy=Policy(), custody="own", enclave=self._enclave,
+            mock=self._keep(b"mock"), policy=MANY_JOBS, custody="own", enclave=self._enclave,
         )  # fmt: skip
         statement = self.sign(self.unit, "act", body)
         self.ledger.submit(statement)
@@ -267,7 +269,7 @@ class Cast:
             platform="benchmark",
             custody="own",
         )
-        answered = Challenge(source_unit=self.unit.fingerprint, challenge=nonce.challenge)
+        answered = Challenge(key_holder=self.unit.fingerprint, challenge=nonce.challenge)
         return RunOffer(
             job=nonce.job, run_key=os.urandom(32).hex(), challenges=(answered,), evidence=evidence
         )

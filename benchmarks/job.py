@@ -31,6 +31,7 @@ from trustspace.client.home import PartyHome
 from trustspace.demo.processes import Processes
 from trustspace.domain.statements import parse, read
 from trustspace.enclave import home as enclave_home
+from trustspace.enclave.settings import FILE
 from trustspace.errors import CATALOGUE, TrustspaceError
 from trustspace.sandbox.runtime import find_runtime
 from trustspace.space.home import SpaceHome, initialise
@@ -93,7 +94,8 @@ def _table(columns: dict[str, Any], malignant: np.ndarray) -> pa.Table:
 class Story:
     """The processes, and the parties' homes."""
 
-    def __init__(self, work: Path, processes: Processes) -> None:
+    def __init__(self, work: Path, processes: Processes, settings: str = "") -> None:
+        """``settings``: an ``enclave.toml``, where it is not to be a new enclave's."""
         self._work = work
         initialise(work / "space", "Space", "127.0.0.1:0", "127.0.0.1:0", ())
         space = processes.start("space", work / "space", "space", "serve").wait_ready()
@@ -112,6 +114,8 @@ class Story:
                 if other is not one:
                     one.pin(other.party.name, other.fingerprint)
         enclave_home.initialise(work / "enclave", "Enclave", "127.0.0.1:0", ())
+        if settings:
+            (work / "enclave" / FILE).write_text(settings, encoding="utf-8")
         card = json.loads((work / "enclave/card.json").read_bytes())
         adoption = read(enclave_home.Adoption, adopt(self.unit, card, "127.0.0.1:0"), "adoption")
         enclave_home.accept(work / "enclave", adoption)

@@ -23,7 +23,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
-from benchmarks.cast import Cast
+from benchmarks.cast import MANY_JOBS, Cast
 from benchmarks.spans import Recorder, Round
 from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.client.home import PartyHome
@@ -41,7 +41,6 @@ from trustspace.domain.bodies import (
     Job,
     KeyRelease,
     PartyKey,
-    Policy,
     Reviewer,
     RunNonce,
     RunOffer,
@@ -323,7 +322,7 @@ class _Ledger(Cast):
         (mock,) = self._put(unit, canonical_json({"mock": unit.fingerprint}))
         body = Dataset(
             dataset="rows", version=1, manifest=secrets.token_hex(32), description={"title": "Rows"}, mock=mock,
-            policy=Policy(), custody="own", enclave=self._keys[unit.fingerprint].hex(),
+            policy=MANY_JOBS, custody="own", enclave=self._keys[unit.fingerprint].hex(),
         )  # fmt: skip
         return self.sign(unit, "act", body)
 
@@ -339,7 +338,7 @@ class _Ledger(Cast):
 
     def _offered(self, unit: PartyHome, nonces: Sequence[Statement]) -> Statement:
         answered = tuple(
-            Challenge(source_unit=nonce.by, challenge=nonce.body.challenge)  # type: ignore[attr-defined]
+            Challenge(key_holder=nonce.by, challenge=nonce.body.challenge)  # type: ignore[attr-defined]
             for nonce in nonces
         )
         evidence = Evidence(

@@ -1,6 +1,12 @@
 """Make this host ready for sandboxes: bubblewrap, the dedicated user, the runtime.
 
-    python tools/setup_sandbox.py
+    python tools/setup_sandbox.py [--user NAME] [--runtime-lock FILE]
+
+``--user`` is whom sandboxes run as when the enclave runs as root (``sandbox_user`` in enclave.toml): two enclaves on
+one computer take two, so that neither's jobs run as the other's user.
+
+``--runtime-lock`` builds a runtime of other packages beside the usual one, for jobs with a GPU; an enclave takes it
+when it is named (`trustspace enclave serve --runtime DIR`).
 
 Needs Python 3.11 or later and nothing else, except a pip for building the runtime (the project's virtual
 environment has one). Run again, it looks and does nothing. Exit codes: 0 ready; 14 this host cannot
@@ -9,6 +15,7 @@ isolate, or we may not make it so (what to do is printed); 1 the runtime could n
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import sys
@@ -26,14 +33,29 @@ def main() -> int:
     os.umask(0o022)
     from trustspace.errors import CATALOGUE, Code, TrustspaceError
     from trustspace.sandbox import build
+    from trustspace.sandbox.config import DEDICATED_USER, SandboxConfig
+
+    parser = argparse.ArgumentParser(description="Make this host ready for sandboxes.")
+    parser.add_argument(
+        "--user", default=DEDICATED_USER, help="whom sandboxes run as when the enclave is root"
+    )
+    parser.add_argument(
+        "--runtime-lock",
+        type=Path,
+        metavar="FILE",
+        default=REPOSITORY / "requirements" / "runtime.lock",
+        help="another lock file to build the runtime from, such as one with a CUDA build of torch",
+    )
+    given = parser.parse_args()
+    user = given.user
 
     def say(text: str) -> None:
         print(f"sandbox: {text}", flush=True)
 
     try:
         build.ensure_bubblewrap(say)
-        build.ensure_user(say)
-        runtime = build.ensure_runtime(REPOSITORY / "requirements" / "runtime.lock", say)
+        build.ensure_user(say, user)
+        runtime = build.ensure_runtime(given.runtime_lock, say)
     except TrustspaceError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return CATALOGUE[error.code].exit_code
@@ -41,12 +63,15 @@ def main() -> int:
     if importlib.util.find_spec("pyseccomp") is None:
         say("not tried: run this with the project's virtual environment to try a sandbox")
         return 0
-    from trustspace.sandbox import doctor
+    from trustspace.sandbox import diagnosis, doctor
 
-    report = doctor.probe()
+    config = SandboxConfig(user=user, runtime=runtime.path)
+    reports = doctor.survey(config)
     chinese = os.environ.get("LC_ALL", os.environ.get("LANG", "")).startswith("zh")
-    print(report.render("zh" if chinese else "en"), file=sys.stderr if report.tier is None else sys.stdout)
-    return 0 if report.tier else CATALOGUE[Code.CANNOT_ISOLATE].exit_code
+    text = diagnosis.render(reports, config.backend, "zh" if chinese else "en", own=False)
+    usable = diagnosis.strongest(reports) is not None
+    print(text, file=sys.stdout if usable else sys.stderr)
+    return 0 if usable else CATALOGUE[Code.CANNOT_ISOLATE].exit_code
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trustspace.domain import states
-from trustspace.domain.bodies import BODIES
+from trustspace.domain import leakage, states
+from trustspace.domain.bodies import BODIES, Policy
+from trustspace.domain.budget import in_bits
 from trustspace.domain.permissions import SIGNS
 from trustspace.errors import BY_CODE, CATALOGUE
 from trustspace.jobs.spec import job_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("docs/architecture.md", "docs/job-file.md", "docs/operations.md")
+PAGES = ("docs/architecture.md", "docs/job-file.md", "docs/operations.md", "docs/quiet-channels.md")
 FLOORS = {
     5: ("cli", "demo", "rehearsal"),
     4: ("space", "enclave", "client"),
@@ -64,9 +65,9 @@ def statements() -> str:
     """Every kind of statement: who may sign it, with which key, and what it says."""
     rows = []
     for name, body in BODIES.items():
-        role, use = SIGNS[name]
+        allowed, use = SIGNS[name]
         rows.append(
-            (f"`{name}`", role or "any party", use or "root", _first_sentence(inspect.getdoc(body)),
+            (f"`{name}`", " or ".join(allowed) or "any party", use or "root", _first_sentence(inspect.getdoc(body)),
              ", ".join(f"`{field}`" for field in body.model_fields))
         )  # fmt: skip
     return _table(("statement", "by", "signed with its key for", "what it says", "fields"), rows)
@@ -143,6 +144,8 @@ def _allowed(field: dict[str, Any]) -> str:
         return ", ".join(f"`{_plain(value)}`" for value in field["enum"])
     if "const" in field:
         return f"`{_plain(field['const'])}`"
+    if "discriminator" in field:
+        return "table"
     for arm in (field, *field.get("anyOf", ())):
         if "minimum" in arm and "maximum" in arm:
             return f"{arm['minimum']:g} to {arm['maximum']:.16g}"
@@ -165,6 +168,7 @@ def job_fields() -> str:
         sections.append((f"[[{name}]]" if section.get("type") == "array" else f"[{name}]", reference))
     at = next(i for i, (_, reference) in enumerate(sections) if reference == "#/$defs/Compute")
     sections.insert(at + 1, ("each of compute.outputs", "#/$defs/OutputSpec"))
+    sections.insert(at + 2, ("each of an output's tensors", "#/$defs/TensorSpec"))
     parts = []
     for heading, reference in sections:
         definition = schema["$defs"][reference.rsplit("/", 1)[1]]
@@ -182,6 +186,47 @@ def job_fields() -> str:
     return "\n\n".join(parts)
 
 
+def quiet_bits() -> str:
+    """What a job can tell before release, by its wall clock limit and the slot that states are told in."""
+    limits = {
+        "1 minute": 60,
+        "10 minutes": 600,
+        "1 hour": 3600,
+        "6 hours": 21_600,
+        "1 day": 86_400,
+        "7 days": 604_800,
+    }
+
+    def told(wall: int, runs: int = 1, slot: int = leakage.SLOT_SECONDS, *, blind: bool = False) -> str:
+        found = leakage.bits_per_job(wall_seconds=wall, runs=[runs], slot_seconds=slot, blind=blind)
+        return in_bits(found.told_millibits)
+
+    rows = []
+    for name, wall in limits.items():
+        ledger = leakage.bits_per_job(wall_seconds=wall, runs=[1]).ledger_millibits
+        rows.append(
+            (name, told(wall), told(wall, slot=3600), told(wall, slot=0), told(wall, 3), told(wall, 3, blind=True),
+             in_bits(ledger))
+        )  # fmt: skip
+    heads = (
+        "wall clock limit", "one run", "one run, slots of an hour", "one run, told at once", "three runs",
+        "three runs, blind code", "one run, by the ledger's growth",
+    )  # fmt: skip
+    budget = Policy().quiet_millibits_per_developer
+    ordinary = leakage.bits_per_job(wall_seconds=600, runs=[1]).told_millibits
+    hour = [in_bits(leakage.millibits(2 * 3600 // slot)) for slot in (leakage.SLOT_SECONDS, 1)]
+    lines = [
+        _table(heads, rows),
+        "",
+        "Bits, at most, for a job of one source unit. The end of something that lasts one hour, begins as a slot does",
+        f"and surely ends would be {hour[0]} bits in slots of ten minutes and {hour[1]} in seconds.",
+        "",
+        f"Unless told otherwise the budget is {in_bits(budget)} bits: {budget // ordinary} jobs of one run and ten",
+        "minutes, or what stands in a few patients' rows.",
+    ]
+    return "\n".join(lines)
+
+
 DRAWN: dict[str, Callable[[], str]] = {
     "rooms": rooms,
     "statements": statements,
@@ -190,6 +235,7 @@ DRAWN: dict[str, Callable[[], str]] = {
     "job-owners": job_owners,
     "exit-codes": exit_codes,
     "job-fields": job_fields,
+    "quiet-bits": quiet_bits,
 }
 
 

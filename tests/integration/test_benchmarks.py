@@ -19,6 +19,7 @@ TINY = {
     "ledger": ["--turns", "2", "--scale", "0.02", "--leaves", "50"],
     "job": ["--turns", "1", "--rows", "0", "--epochs", "2"],
     "rounds": ["--quick"],
+    "sandbox": "--turns 1 --mebibytes 2 --rows 300 --epochs 1 --no-platform --backends namespaces".split(),
 }
 EXPECTED = {
     "submit": (
@@ -39,6 +40,12 @@ EXPECTED = {
         "2 hospitals, over the wire",
         "1,000 parameters, in process",
         "2 hospitals, space memory",
+    ),
+    "sandbox": (
+        "true: bubblewrap with a sandbox's options",
+        "torch: namespaces, new",
+        "hand-in: sealed memory into namespaces, warm",
+        "training: bare process",
     ),
 }
 
@@ -86,7 +93,12 @@ def check_form(content, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["submit", "ledger", *(pytest.param(n, marks=pytest.mark.isolation) for n in ("job", "rounds"))]
+    "name",
+    [
+        "submit",
+        "ledger",
+        *(pytest.param(n, marks=pytest.mark.isolation) for n in ("job", "rounds", "sandbox")),
+    ],
 )
 def test_it_runs_and_writes_what_it_measured(name, tmp_path):
     work, file = tmp_path / "work", tmp_path / "out" / "result.json"

@@ -17,6 +17,8 @@ from support.world import World, trio
 
 from trustspace.client import audit, jobs, releases, review
 from trustspace.client.broker import Broker
+from trustspace.client.code_broker import CodeBroker
+from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.client.enclaves import adopt, move, own_enclave
 from trustspace.domain.certificate import load, verify
 from trustspace.domain.statements import read
@@ -44,7 +46,8 @@ class Real:
             self.path, read(enclave_home.Adoption, adopt(self.hospital, card, "127.0.0.1:0"), "adoption")
         )
         self.start_enclave()
-        self.dataset = publish(self.hospital, self.world, patients(200))
+        accepts = DEFAULT_POLICY.model_copy(update={"blind_code": "accept"})
+        self.dataset = publish(self.hospital, self.world, patients(200), policy=accepts)
         self.stop = threading.Event()
         self.broker = threading.Thread(
             target=Broker(self.world.again(self.hospital)).serve, args=(self.stop,)
@@ -124,6 +127,40 @@ def test_a_failing_job_says_why_to_its_source_unit_alone(real):
         "buyer",
         "expires",
     }
+
+
+BLIND = JOB.replace('path = "code"', 'path = "code"\nblind = true\nhost_can_read = true')
+
+
+def test_blind_code_runs_where_nobody_reads_it(real):
+    """In the sandbox, and nowhere on a disk: not in the space's, not in the enclave's, not in the hospital's home."""
+    code = CODE.replace("def run", "# canary-e3b8\ndef run")
+    job = real.ask(BLIND, code)
+    broker = CodeBroker(real.developer)
+    until(lambda: (broker.attend(), real.state(job) in ("in-review", "failed"))[-1], 120)
+    delivered, _ = finish(real, job)
+    assert b'"mean"' in delivered[0].content
+    folders = [real.world.home, real.path, real.hospital.path, real.buyer.path]
+
+    def holding(text):
+        return [p for f in folders for p in f.rglob("*") if p.is_file() and text in p.read_bytes()]
+
+    assert holding(b"canary-e3b8") == []
+    # Control: open code lies on the space's disk.
+    real.wait(real.ask(JOB, code), "in-review", "failed")
+    assert holding(b"canary-e3b8")
+
+
+def test_blind_code_that_fails_leaves_no_line_in_the_log(real):
+    code = "def run(inputs, outputs):\n    import traceback\n    try:\n        1 / 0  # canary-0c77\n"
+    code += "    except ZeroDivisionError:\n        traceback.print_exc()\n        raise\n"
+    logs = []
+    for text in (BLIND, JOB):
+        job, broker = real.ask(text, code), CodeBroker(real.developer)
+        until(lambda broker=broker, job=job: (broker.attend(), real.state(job) == "failed")[-1], 120)
+        logs += [f["log"] for f in door(real.hospital).status()["failures"] if f["job"] == job]
+    assert all("ZeroDivisionError" in log for log in logs)
+    assert ["canary-0c77" in log for log in logs] == [False, True]
 
 
 def test_a_space_that_restarts_meanwhile_loses_nothing(real):

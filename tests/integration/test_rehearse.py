@@ -21,6 +21,8 @@ from trustspace.domain.bodies import SMALL_SUMS
 from trustspace.jobs.spec import load_job_file, read_code
 from trustspace.rehearsal.play import play
 from trustspace.rehearsal.samples import gather, read_given
+from trustspace.sandbox.config import SandboxConfig
+from trustspace.sandbox.doctor import probe
 from trustspace.sandbox.launcher import Launcher
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "jobs"
@@ -354,6 +356,26 @@ def test_a_policy_that_refuses_code_is_foretold(tmp_path, command, simulated, mo
     assert "The policy of north refuses jobs with the developer's own code." in out
 
 
+BLIND = COMPUTE.replace('path = "code"', 'path = "code"\nblind = true\nhost_can_read = true')
+
+
+def test_blind_code_is_played_from_its_plaintext_and_judged_as_blind(tmp_path, command, simulated):
+    code, out, err = command(job(tmp_path, "compute", BLIND), tables(tmp_path))
+    assert code == 0, out + err
+    (part, *_) = rehearse(tmp_path, tmp_path / "job.toml", tables(tmp_path)).parts
+    assert b"looked at 120 rows" in part.used[0].log
+    assert part.report.check("custom_code").facts["blind"] == "yes"
+    assert statuses(part)["custom_code"] == "warned"
+
+
+def test_blind_code_without_the_words_is_foretold(tmp_path, command, simulated):
+    silent = BLIND.replace("host_can_read = true", "")
+    code, out, _ = command(job(tmp_path, "compute", silent), tables(tmp_path))
+    assert code == 9
+    assert "could read it" in out
+    assert "host_can_read = true" in out
+
+
 @pytest.mark.parametrize(
     ("mocks", "code", "said"),
     [
@@ -370,6 +392,20 @@ def test_wrong_mocks_are_told(tmp_path, command, simulated, monkeypatch, mocks, 
     found, out, err = command(job(tmp_path, "train", TRAIN + FEDERATED), mocks)
     assert (found, out) == (code, "")
     assert said in err
+
+
+@pytest.mark.isolation
+@pytest.mark.slow
+def test_with_sandboxes_that_have_no_namespaces(tmp_path):
+    """Sessions of a joint training and the evaluation after it, walled in by Landlock and a filter alone."""
+    config = SandboxConfig(backend="landlock")
+    report = probe(config)
+    if report.tier is None:
+        pytest.skip(f"this host has no Landlock: {report.reasons('en')}")
+    path = job(tmp_path, "train", TRAIN + FEDERATED, units=UNITS[:2])
+    with Launcher.start(config, allow_threads=True) as launcher:
+        found = rehearse(tmp_path, path, tables(tmp_path, UNITS[:2], rows=60), launcher)
+    assert [[used.status for used in part.used] for part in found.parts] == [["finished"] * 2] * 2
 
 
 @pytest.mark.isolation

@@ -43,11 +43,16 @@ def programs():
 
 
 class Bench:
-    """Runs a program in a sandbox, and the same program without one."""
+    """Runs a program of one module in a sandbox, and the same program without one."""
 
-    def __init__(self, launcher: Launcher, programs: Path):
+    def __init__(self, launcher: Launcher, programs: Path, module: str = "attacks"):
         self.launcher = launcher
         self.programs = programs
+        self.module = module
+
+    def of(self, module):
+        """The same sandbox for the programs of another module."""
+        return Bench(self.launcher, self.programs, module)
 
     def run(self, name, limits=SMALL, /, *, data=None, **parameters):
         with contextlib.ExitStack() as stack:
@@ -56,7 +61,7 @@ class Bench:
                 inputs["data"] = memory.sealed("data", data)
             for descriptor in inputs.values():
                 stack.callback(os.close, descriptor)
-            return self.launcher.run(Task(f"attacks:{name}", inputs, limits))
+            return self.launcher.run(Task(f"{self.module}:{name}", inputs, limits))
 
     def finding(self, name, limits=SMALL, /, *, data=None, **parameters):
         """What the program found out, from inside a sandbox."""
@@ -70,14 +75,14 @@ class Bench:
         runtime = find_runtime()
         identity = sandbox_identity(DEDICATED_USER)
         code = (
-            "import sys, json, os; sys.path += sys.argv[1:3]; import attacks\n"
+            "import sys, json, os, importlib; sys.path += sys.argv[1:3]\n"
             "inputs = {'parameters': sys.argv[4].encode(), 'data': bytearray(sys.argv[5].encode())}\n"
             "emit = lambda name, kind, data: os.write(1, data)\n"
-            "getattr(attacks, sys.argv[3])(inputs, emit)"
+            "getattr(importlib.import_module(sys.argv[6]), sys.argv[3])(inputs, emit)"
         )
         return subprocess.Popen(
             [runtime.python, "-S", "-s", "-P", "-B", "-c", code, runtime.path / "site-packages", self.programs, name,
-             json.dumps(parameters), (data or b"").decode()],
+             json.dumps(parameters), (data or b"").decode(), self.module],
             env=environment or {}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **identity.drop(),
         )  # fmt: skip
 
@@ -112,6 +117,16 @@ def own_sandbox(report, programs):
     """A launcher that the test may break; called with changes to the configuration."""
     with contextlib.ExitStack() as stack:
         yield lambda **changes: stack.enter_context(bench(programs, **changes))
+
+
+@pytest.fixture(scope="session")
+def confined(programs):
+    """A launcher whose sandboxes have no namespaces."""
+    found = probe(SandboxConfig(backend="landlock"))
+    if found.tier is None:
+        pytest.skip(f"this host has no Landlock: {found.reasons('en')}")
+    with bench(programs, backend="landlock") as one:
+        yield one
 
 
 @pytest.fixture

@@ -373,6 +373,26 @@ def test_a_host_that_cannot_isolate_is_refused(report):
     assert "namespace" in inside.stderr
 
 
+def test_a_task_keeps_no_more_processors_busy_than_it_may(own_sandbox):
+    sandbox = own_sandbox()
+    base = sandbox.launcher._base
+    if base is None or not base.cpu:
+        pytest.skip("no control group of processors can be had here")
+    assert sandbox.launcher.details["processors"] == "2"
+    running = sandbox.launcher.submit(Task("attacks:sleep_for_ever", {}))
+
+    def quotas():
+        name = "cpu.max" if base.version == 2 else "cpu.cfs_quota_us"
+        return [path.read_text().split()[0] for path in Path(base.cpu).glob(f"task-*/{name}")]
+
+    try:
+        # 2 for each 100 ms; a group that waits for a task has none.
+        wait_until(lambda: "200000" in quotas())
+    finally:
+        running.cancel()
+        running.result(10).close()
+
+
 def test_nothing_is_left_in_the_control_groups(own_sandbox):
     sandbox = own_sandbox()
     if not sandbox.launcher.details["memory"].startswith("cgroup"):

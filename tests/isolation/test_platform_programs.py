@@ -7,20 +7,27 @@ import pyarrow as pa
 import pytest
 
 from trustspace.crypto.canonical import canonical_json
+from trustspace.jobs.artifacts import check_artifacts
 from trustspace.jobs.bundle import make_bundle
-from trustspace.jobs.container import unpack
+from trustspace.jobs.container import RawArtifact, unpack
+from trustspace.jobs.png import parse_png
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox import memory
 from trustspace.sandbox.config import MIB, Limits, SandboxConfig
+from trustspace.sandbox.doctor import probe
 from trustspace.sandbox.launcher import Launcher, Task
 
 pytestmark = pytest.mark.isolation
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120, memory_bytes=1024 * MIB, output_bytes=4 * MIB)
 
 
-@pytest.fixture(scope="module")
-def launcher(report):
-    with Launcher.start(SandboxConfig(), allow_threads=True) as launcher:
+@pytest.fixture(scope="module", params=["namespaces", "landlock", "gvisor"])
+def launcher(request):
+    config = SandboxConfig(backend=request.param)
+    report = probe(config)
+    if report.tier is None:
+        pytest.skip(f"not here: {report.reasons('en')}")
+    with Launcher.start(config, allow_threads=True) as launcher:
         yield launcher
 
 
@@ -70,3 +77,35 @@ def test_the_developer_s_own_computation(launcher):
     assert run(launcher, "compute", counting, data=patients(50), code=make_bundle(code)) == {
         "count.json": b"50"
     }
+
+
+def test_every_form_of_output_leaves_as_declared(launcher):
+    """A picture, and outputs of which the job says what stands in them, checked again outside."""
+    count = {"type": "integer", "minimum": 0, "maximum": 1000}
+    outputs = [
+        {"name": "a.json", "media_type": "application/json", "json_schema": count},
+        {"name": "t.csv", "media_type": "text/csv", "columns": ["n"], "max_rows": 2},
+        {
+            "name": "w.safetensors",
+            "media_type": "application/x-safetensors",
+            "tensors": {"w": {"dtype": "F32", "shape": [2]}},
+        },
+        {"name": "p.png", "media_type": "image/png"},
+    ]
+    drawing = job(
+        kind="compute",
+        compute={"outputs": [{**output, "max_bytes": 4000} for output in outputs]},
+        terms={"withheld_percent": 0},
+    )
+    main = (
+        "import numpy as np\n"
+        "def run(inputs, outputs):\n"
+        "    outputs.json('a.json', inputs.table().num_rows)\n"
+        "    outputs.csv('t.csv', {'n': [1, None]})\n"
+        "    outputs.tensors('w.safetensors', {'w': np.ones(2, np.float32)})\n"
+        "    outputs.png('p.png', np.arange(6, dtype=np.uint8).reshape(2, 3))\n"
+    )
+    found = run(launcher, "compute", drawing, data=patients(50), code=make_bundle({"main.py": main}))
+    kinds = {output["name"]: output["media_type"] for output in outputs}
+    check_artifacts([RawArtifact(name, kinds[name], data) for name, data in found.items()], drawing)
+    assert parse_png(found["p.png"]).tolist() == [[0, 1, 2], [3, 4, 5]]

@@ -329,7 +329,7 @@ def test_a_substituted_run_key_is_not_sealed_to(story):
 
     body = RunOffer(
         job=story.job, run_key=mine.public.hex(), evidence=story.enclave.runner._evidence,
-        challenges=(Challenge(source_unit=story.hospital.fingerprint, challenge=nonce.challenge),),
+        challenges=(Challenge(key_holder=story.hospital.fingerprint, challenge=nonce.challenge),),
     )  # fmt: skip
     forged = make(
         body, by=story.hospital.fingerprint, issued=int(time.time()), nonce=b"n" * 32, log=story.developer.session.sync(),
@@ -363,7 +363,7 @@ def test_a_false_enclave_that_the_operator_certifies(story):
 
     body = RunOffer(
         job=story.job, run_key=false_key.public.hex(), evidence=story.enclave.runner._evidence,
-        challenges=(Challenge(source_unit=story.hospital.fingerprint, challenge=nonce.challenge),),
+        challenges=(Challenge(key_holder=story.hospital.fingerprint, challenge=nonce.challenge),),
     )  # fmt: skip
     offer = make(
         body, by=story.hospital.fingerprint, issued=int(time.time()), nonce=b"n" * 32, log=story.developer.session.sync(),
@@ -427,7 +427,7 @@ def test_a_challenge_given_for_another_job_is_not_taken(story):
 
     body = RunOffer(
         job=story.job, run_key=OneTimeKey.generate().public.hex(), evidence=story.enclave.runner._evidence,
-        challenges=(Challenge(source_unit=story.hospital.fingerprint, challenge=foreign),),
+        challenges=(Challenge(key_holder=story.hospital.fingerprint, challenge=foreign),),
     )  # fmt: skip
     with pytest.raises(InvalidInput, match="not given"):
         story.enclave.runner._session.append(story.enclave.runner._sign(body))

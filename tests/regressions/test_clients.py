@@ -217,10 +217,10 @@ def test_two_brokers_on_one_home_count_every_run_once(tmp_path, monkeypatch):
     counted = []
 
     def count(name):
-        given = SimpleNamespace(source_unit=home.fingerprint, challenge=digest(name))
+        given = SimpleNamespace(key_holder=home.fingerprint, challenge=digest(name))
         offer = SimpleNamespace(statement=digest(f"offer {name}"), body=SimpleNamespace(challenges=(given,)))
         try:
-            counted.append(Broker(PartyHome(home.path))._count(job, grant, offer, digest("dataset")))
+            counted.append(Broker(PartyHome(home.path))._count(job, grant, offer, digest("dataset"), ()))
         except BudgetExhausted:
             counted.append("none left")
 

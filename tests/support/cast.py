@@ -16,10 +16,13 @@ from trustspace.crypto.wrap import seal_to
 from trustspace.domain import certificate as certificates
 from trustspace.domain.binding import handover_binding
 from trustspace.domain.bodies import (
+    HOST_CAN_READ,
     SMALL_SUMS,
+    BlindCode,
     Body,
     BuyerShare,
     Challenge,
+    CodeRelease,
     Countersignature,
     Dataset,
     DatasetUse,
@@ -43,7 +46,14 @@ from trustspace.domain.bodies import (
     RunOffer,
 )  # fmt: skip
 from trustspace.domain.quorum import standing
-from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord
+from trustspace.domain.records import (
+    ChallengeRecord,
+    DatasetRecord,
+    GrantRecord,
+    JobRecord,
+    OfferRecord,
+    OutputRecord,
+)
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules import apply
 from trustspace.domain.statements import LogReference, Statement, make
@@ -59,7 +69,7 @@ ORIGIN = "space.example/ledger"
 TIER = "namespaces+landlock+seccomp"
 WORKING = {
     "source-unit": ("act", "grant", "broker"),
-    "developer": ("act",),
+    "developer": ("act", "broker"),
     "buyer": ("act", "receive"),
     "auditor": ("act",),
     "operator": ("act",),
@@ -111,13 +121,15 @@ class Cast:
     """Three source units of three reviewers each, two of whom must agree, unless told otherwise.
 
     The job is a joint training that demands all of them. ``statements`` are those that stand, oldest first.
+    With ``blind`` its developer has sealed the code, and every source unit accepts that.
     ``fork`` gives an independent continuation.
     """
 
     def __init__(
         self, units: int = 3, reviewers: int = 3, threshold: int = 2, *, runs: int = 2, kind: str = "train",
-        minimum: int = 0,
+        minimum: int = 0, blind: bool = False,
     ) -> None:  # fmt: skip
+        self.blind = blind
         self.threshold, self.runs, self.now = threshold, runs, NOW
         self.kind, self.minimum = kind, minimum
         self.units = [
@@ -235,7 +247,7 @@ class Cast:
         values = {
             "dataset": "cytology", "version": 1, "manifest": digest(f"manifest {unit.name}"),
             "description": {"title": f"Cytology of {unit.name}"}, "mock": digest(f"mock {unit.name}"),
-            "policy": Policy(), "custody": "own", "enclave": unit.public("enclave"),
+            "policy": Policy(blind_code="accept" if self.blind else "refuse"), "custody": "own", "enclave": unit.public("enclave"),
         }  # fmt: skip
         return Dataset(**{**values, **changes})
 
@@ -252,8 +264,16 @@ class Cast:
             "buyer": self.buyer.fingerprint, "buyer_key": self.buyer.public("receive"), "datasets": uses,
             "code": digest("code"), "parameters": {"epochs": 3}, "minimum_participants": self.minimum or len(self.units),
             "release_quorum": "all", "evidence_kind": "software", "expires": self.now + 30 * DAY,
+            "blind": self.blind_code() if self.blind else None,
         }  # fmt: skip
         return Job(**{**values, **changes})
+
+    def blind_code(self, **changes: Any) -> BlindCode:
+        values = {
+            "commitment": digest("salt and code"), "entry": "main.py: run(inputs, outputs)", "files": 1,
+            "sealed_bytes": 5000, "host_can_read": HOST_CAN_READ,
+        }  # fmt: skip
+        return BlindCode(**{**values, **changes})
 
     def countersignature_body(self, **changes: Any) -> Countersignature:
         values = {"job": self.job.statement, "buyer_key": self.buyer.public("receive")}
@@ -274,15 +294,13 @@ class Cast:
         return RunNonce(**{**values, **changes})
 
     def challenges_for(self, unit: Actor) -> tuple[Challenge, ...]:
-        from trustspace.domain.records import ChallengeRecord
-
         newest = {
-            c.source_unit: c.challenge
+            c.key_holder: c.challenge
             for c in self.view.all(ChallengeRecord)
             if c.enclave == unit.public("enclave") and not c.used
         }
-        given = tuple(Challenge(source_unit=u, challenge=c) for u, c in newest.items())
-        return given or (Challenge(source_unit=unit.fingerprint, challenge=digest("never given")),)
+        given = tuple(Challenge(key_holder=u, challenge=c) for u, c in newest.items())
+        return given or (Challenge(key_holder=unit.fingerprint, challenge=digest("never given")),)
 
     def evidence(self) -> Evidence:
         return Evidence(
@@ -296,6 +314,11 @@ class Cast:
             "evidence": self.evidence(),
         }  # fmt: skip
         return RunOffer(**{**values, **changes})
+
+    def release_code_body(self, unit: Actor, **changes: Any) -> CodeRelease:
+        offer = self.job.offers.get(unit.fingerprint, digest("no offer"))
+        values = {"job": self.job.statement, "offer": offer, "sealed_key": "bb" * 80}
+        return CodeRelease(**{**values, **changes})
 
     def release_key_body(self, unit: Actor, **changes: Any) -> KeyRelease:
         values = {
@@ -436,11 +459,21 @@ class Cast:
         for unit in self.units:
             for other in self.units:
                 self.put(self.sign(unit, "broker", self.nonce_body(unit, other)))
+        for other in self.units if self.blind else ():
+            last = self.view.get(ChallengeRecord, self.job.code_challenges.get(other.public("enclave"), ""))
+            if last is None or last.used:
+                self.put(self.sign(self.developer, "broker", self.nonce_body(self.developer, other)))
         return self
 
     def offer_all(self) -> Cast:
         for unit in self.units:
             self.put(self.sign(unit, "enclave", self.offer_body(unit)))
+        return self
+
+    def release_code(self) -> Cast:
+        """What the developer of blind code does for every offer; of open code nothing."""
+        for unit in self.units if self.blind else ():
+            self.put(self.sign(self.developer, "broker", self.release_code_body(unit)))
         return self
 
     def release_keys(self) -> Cast:
@@ -468,7 +501,8 @@ class Cast:
         return self
 
     STEPS = (
-        "enrol", "describe", "ask", "countersign", "grant_all", "challenge", "offer_all", "release_keys", "hand_in",
+        "enrol", "describe", "ask", "countersign", "grant_all", "challenge", "offer_all", "release_code", "release_keys",
+        "hand_in",
         "approve_all", "release", "receive",
     )  # fmt: skip
 

@@ -20,13 +20,18 @@ from support.enclaves import (
 from support.world import World
 from trustspace.client import jobs, review
 from trustspace.client.broker import Broker
+from trustspace.client.code_broker import CodeBroker
+from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.client.home import PartyHome
+from trustspace.domain.bodies import Policy
 from trustspace.domain.records import JobRecord, OutputRecord
 from trustspace.errors import Unavailable
 from trustspace.space.rounds import Board
 from trustspace.transport.rounds import Place
 
 NAME = "cytology"
+# One developer tries a module's worth of jobs on the same data.
+MANY_JOBS = DEFAULT_POLICY.model_copy(update={"quiet_millibits_per_developer": 10**9})
 TRAIN = """
 [job]
 title = "Malignancy over several hospitals"
@@ -119,7 +124,7 @@ class Hospital:
             self._joint.world, self.home, name=f"Enclave {self.name[-1]}", launcher=self.launcher
         )
         self._connect()
-        publish(self.home, self._joint.world, self.table, self._joint.dataset)
+        publish(self.home, self._joint.world, self.table, self._joint.dataset, policy=self._joint.policy)
 
     def _connect(self) -> None:
         self.launcher.heard = lambda program, message: self.heard(program, message)
@@ -162,9 +167,10 @@ class Joint:
 
     def __init__(
         self, world: World, hospitals: int = 3, tables: Iterable[pa.Table] = (), reviewers: int = 1,
-        dataset: str = NAME,
+        dataset: str = NAME, policy: Policy = MANY_JOBS,
     ) -> None:  # fmt: skip
         self.world = world
+        self.policy = policy
         self.dataset = dataset
         self.developer = world.party("Dev GmbH", "developer")
         self.buyer = world.party("City Clinic", "buyer")
@@ -208,6 +214,21 @@ class Joint:
                 threading.Thread(target=self._attending, args=(hospital,), name=hospital.name, daemon=True)
             )
             self._threads[-1].start()
+
+    def attend_developer(self) -> None:
+        """Let the developer's broker attend by itself, as it must where code is blind."""
+        self._threads.append(threading.Thread(target=self._releasing_code, name="developer", daemon=True))
+        self._threads[-1].start()
+
+    def _releasing_code(self) -> None:
+        broker, size = CodeBroker(self.developer), 0
+        while not self._stop.is_set():
+            try:
+                size = self.world.ledger.wait_beyond(size, 0.5)
+                self._stop.wait(0.03)
+                broker.attend()
+            except Exception:  # the space may be away
+                self._stop.wait(0.1)
 
     def _attending(self, hospital: Hospital) -> None:
         broker, size = Broker(hospital.home), 0

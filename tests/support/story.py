@@ -19,7 +19,9 @@ from support.enclaves import (
 from support.world import World
 from trustspace.client import jobs, releases, review
 from trustspace.client.broker import Broker
+from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.crypto.wrap import OneTimeKey
+from trustspace.domain.bodies import Policy
 from trustspace.domain.records import JobRecord
 
 PEOPLE = ("Dr Li", "Dr Wang")
@@ -43,7 +45,13 @@ def run(inputs, outputs):
 class Story:
     """Hospital A with two reviewers, Dev GmbH, City Clinic and an auditor; a dataset; a job when asked for."""
 
-    def __init__(self, *, table: pa.Table | None = None, launcher: SimulatedLauncher | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        table: pa.Table | None = None,
+        launcher: SimulatedLauncher | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self.world = World()
         self.table = patients() if table is None else table
         self.hospital = self.world.party("Hospital A", "source-unit", reviewers=PEOPLE)
@@ -52,7 +60,7 @@ class Story:
         self.auditor = self.world.party("Auditor", "auditor")
         self.world.introduce()
         self.enclave: SimulatedEnclave = make_enclave(self.world, self.hospital, launcher=launcher)
-        self.dataset = publish(self.hospital, self.world, self.table)
+        self.dataset = publish(self.hospital, self.world, self.table, policy=policy or DEFAULT_POLICY)
         self.job = ""
 
     @property

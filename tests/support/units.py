@@ -178,7 +178,7 @@ class Consortium:
         for unit in self.units if numbers is None else [self.units[n] for n in numbers]:
             dossier = unit.home.session.job(self.job)
             given = {
-                c.source_unit: c.challenge
+                c.key_holder: c.challenge
                 for c in dossier.view.all(ChallengeRecord)
                 if c.enclave == unit.enclave and not c.used
             }
@@ -191,7 +191,7 @@ class Consortium:
             )
             unit.act(RunOffer(
                 job=self.job, run_key=unit.run_key.public.hex(), evidence=evidence,
-                challenges=tuple(Challenge(source_unit=u, challenge=c) for u, c in given.items()),
+                challenges=tuple(Challenge(key_holder=u, challenge=c) for u, c in given.items()),
             ))  # fmt: skip
 
     def release_keys(self) -> list[int]:

@@ -11,6 +11,7 @@ from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose, language, mark, translate
 from trustspace.cli.people import People
+from trustspace.cli.quiet import DEFAULT_QUIET_BITS, budget_words, dataset_document, show_dataset
 from trustspace.cli.words import rows, short, when, word
 from trustspace.errors import InvalidInput, NotFound
 
@@ -72,13 +73,24 @@ def command() -> None:
     metavar="N",
     help="Statistics may show no count of fewer rows than this.",
 )
+@option(
+    "--quiet-bits",
+    type=click.IntRange(0, 1_000_000),
+    default=DEFAULT_QUIET_BITS,
+    show_default=True,
+    metavar="N",
+    help="How many bits one developer's jobs together may tell before release.",
+)
 @option("--refuse-custom-code", is_flag=True, help="Never let a developer's own code meet this dataset.")
+@option("--accept-blind-code", is_flag=True,
+        help="Let code meet this dataset that its developer has sealed and none of you can read.")  # fmt: skip
 @option("--enclave", metavar="NAME", help="Your enclave to keep it in, if you have several.")
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def submit(
     cli: Cli, file: Path, name: str, title: str, summary: str, patient_column: str | None, allow: tuple[str, ...],
-    minimum_cell: int, refuse_custom_code: bool, enclave: str | None, yes: bool,
+    minimum_cell: int, quiet_bits: int, refuse_custom_code: bool, accept_blind_code: bool,
+    enclave: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Seal FILE (CSV or Parquet) and upload it to your own enclave.
 
@@ -90,9 +102,18 @@ def submit(
     home = cli.signer()
     answers = Answers(summary=summary, language=language(), allow=frozenset(allow))
     proposal = datasets.propose(file, title, patient_column=patient_column, answers=answers)
-    policy = datasets.DEFAULT_POLICY.model_copy(update={"minimum_cell_count": minimum_cell})
+    policy = datasets.DEFAULT_POLICY.model_copy(
+        update={"minimum_cell_count": minimum_cell, "quiet_millibits_per_developer": 1000 * quiet_bits}
+    )
     if refuse_custom_code:
         policy = policy.model_copy(update={"custom_code": "refuse"})
+    if accept_blind_code:
+        if refuse_custom_code:
+            raise InvalidInput(
+                "Blind code is code of a developer's own.",
+                fix="Give --refuse-custom-code or --accept-blind-code, not both.",
+            )
+        policy = policy.model_copy(update={"blind_code": "accept"})
     _show_proposal(cli, proposal, name, policy)
     cli.out.ask(_("Seal the file, upload it to your enclave and publish exactly this description?"), yes=yes)
     with cli.out.progress({"seal": _("Sealing"), "upload": _("Uploading")}) as progress:
@@ -175,10 +196,14 @@ def policy_rows(policy: Policy) -> list[tuple[str, str]]:
     """A source unit's policy in words."""
     excused = _("; ").join(_excused(name) for name in policy.not_applicable)
     code = _("accepted, and flagged to the reviewer") if policy.custom_code == "accept" else _("refused")
+    accepts_blind = "refuse" not in (policy.custom_code, policy.blind_code)
+    blind = _("accepted, and flagged to the reviewer") if accepts_blind else _("refused")
     return [
         (_("Developers' own code"), code),
+        (_("Blind code"), blind),
         (_("Patients withheld for evidence"), _("at least {count}", count=policy.minimum_withheld_patients)),
         (_("Rows behind a shown count"), _("at least {count}", count=policy.minimum_cell_count)),
+        (_("Told before release"), budget_words(policy.quiet_millibits_per_developer)),
         *([(_("Checks that may be left out"), excused)] if excused else []),
     ]
 
@@ -253,6 +278,7 @@ def show(cli: Cli, dataset: str, mock: Path | None) -> None:
             "state": record.state, "issued": record.issued, "description": record.body.description,
             "policy": record.body.policy.model_dump(mode="json"), "custody": record.body.custody,
             "mock_rows": sample.num_rows, "mock": str(mock) if mock else "",
+            "quiet": dataset_document(home, record, people),
         }
     )  # fmt: skip
     cli.out.fields(
@@ -266,6 +292,7 @@ def show(cli: Cli, dataset: str, mock: Path | None) -> None:
         ]
     )
     _show_description(cli, record.body.dataset, description, record.body.policy)
+    show_dataset(cli.out, home, record, people)
     if mock is not None:
         cli.out.say(
             _("{count} made-up rows are in {file}.", count=sample.num_rows, file=str(mock)), style="good"

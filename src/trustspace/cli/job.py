@@ -12,6 +12,7 @@ from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.jobview import request_document, show_code, show_grant, show_request
 from trustspace.cli.people import People
+from trustspace.cli.quiet import job_document, show_quiet
 from trustspace.cli.words import short, when, word
 from trustspace.domain.tiers import ANY_TIER, TIERS
 
@@ -26,13 +27,21 @@ def command() -> None:
 @pass_cli
 def submit(cli: Cli, file: Path) -> None:
     """Submit the job that FILE (TOML) describes, with the code beside it. See trustspace job schema."""
-    from trustspace.client import jobs
+    from trustspace.client import blindcode, jobs
 
     home = cli.signer()
     digest = jobs.submit(home, file)
-    cli.out.document({"job": digest})
+    is_blind = digest in blindcode.kept(home)
+    cli.out.document({"job": digest, "blind": is_blind})
     cli.out.say(_("The job is submitted ({digest}).", digest=short(digest)), style="good")
     cli.out.say(_("Next: the buyer countersigns it, and every source unit grants or refuses it."))
+    if is_blind:
+        cli.out.say(
+            _(
+                "Its code is blind. Keep your broker running (trustspace broker serve): no run opens the data without "
+                "its key."
+            )
+        )
 
 
 @command.command("rehearse")
@@ -124,8 +133,9 @@ def show(cli: Cli, job: str, code: bool) -> None:
     state = next(str(j["state"]) for j in jobs.listing(home) if j["statement"] == asked.job.statement)
     if asked.job.state == "cancelled":
         state = asked.job.state  # the developer's own word, which the coarse list does not repeat
-    cli.out.document(request_document(asked, people, state))
+    cli.out.document({**request_document(asked, people, state), "quiet": job_document(home, asked)})
     show_request(cli.out, asked, people, state)
+    show_quiet(cli.out, home, asked, people)
     if code:
         show_code(cli.out, asked)
     elif asked.code:
@@ -209,6 +219,7 @@ def grant(
     if asked.code and not yes and cli.out.wants(_("Read the developer's code now?")):
         show_code(cli.out, asked)
     show_grant(cli.out, asked, people, body)
+    show_quiet(cli.out, home, asked, people, body.runs)
     cli.out.ask(_("Grant exactly this?"), yes=yes)
     digest = home.submit(body, "grant").digest
     cli.out.document(
@@ -216,6 +227,7 @@ def grant(
             "job": asked.job.statement, "grant": digest, "reviewers": [r.holder for r in body.reviewers],
             "threshold": body.reviewer_threshold, "runs": body.runs, "expires": body.expires,
             "sandbox_tier": body.sandbox_tier, "evidence_kind": body.evidence_kind, "small_sums": body.small_sums,
+            "quiet": job_document(home, asked, body.runs),
         }
     )  # fmt: skip
     cli.out.say(_("Granted ({digest}).", digest=short(digest)), style="good")

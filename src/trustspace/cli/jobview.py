@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from trustspace.cli.blind import blind_document, show_blind
 from trustspace.cli.dataset import policy_rows
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.output import Output
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from trustspace.client.jobs import Request
     from trustspace.domain.bodies import Grant
     from trustspace.domain.records import OutputRecord
+    from trustspace.jobs.sections_compute import OutputSpec
 
 
 def request_document(asked: Request, people: People, state: str) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def request_document(asked: Request, people: People, state: str) -> dict[str, An
         "parameters": body.parameters,
         "code_digest": body.code,
         "code": asked.code,
+        "blind": blind_document(body),
     }
 
 
@@ -132,14 +136,26 @@ def _show_parameters(out: Output, asked: Request) -> None:
     if parameters.compute is not None:
         out.heading(_("Files that it may hand out, after review"))
         out.table(
-            (_("File"), _("Type"), _("At most")),
-            [(o.name, o.media_type, size(o.max_bytes)) for o in parameters.compute.outputs],
+            (_("File"), _("Type"), _("At most"), _("What stands in it")),
+            [
+                (
+                    o.name,
+                    o.media_type,
+                    size(o.max_bytes),
+                    _("stated below") if o.says_form else _("left open"),
+                )
+                for o in parameters.compute.outputs
+            ],
         )
+        for output in parameters.compute.outputs:
+            _show_form(out, output)
         if parameters.compute.arguments:
             out.fields(_section({"arguments": parameters.compute.arguments}))
     out.heading(_("Developer's own code"))
     if not asked.job.body.code:
         out.say(_("None: only the platform's own code meets the data."))
+    elif asked.job.body.blind is not None:
+        show_blind(out, asked.job.body)
     elif asked.code:
         out.say(_("This code meets the data (digest {digest}). It is bounded, not made safe: have somebody read it.",
                   digest=short(asked.job.body.code)), style="warning")  # fmt: skip
@@ -157,6 +173,16 @@ def _show_parameters(out: Output, asked: Request) -> None:
     terms = parameters.terms.model_dump(mode="json", exclude_none=True)
     limits = parameters.limits.model_dump(mode="json", exclude_none=True)
     out.fields(_section({**terms, **limits}))
+
+
+def _show_form(out: Output, declared: OutputSpec) -> None:
+    """What the job says of an output's content: it leaves only if it is exactly that."""
+    from trustspace.jobs.sections_compute import FORMS
+
+    said = declared.model_dump(mode="json", exclude_none=True, include=set(FORMS))
+    if said:
+        out.say(_("{file} holds exactly:", file=declared.name))
+        out.block(json.dumps(said, indent=1, ensure_ascii=False))
 
 
 def _section(values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -178,7 +204,9 @@ def _value(value: Any) -> str:
 
 
 def show_code(out: Output, asked: Request) -> None:
-    """Every file of the developer's code, whole; invisible characters written out."""
+    """Every file of the developer's code, whole; invisible characters written out. Of blind code, why there is none."""
+    if asked.job.body.blind is not None:
+        out.say(_("The code is blind: there is none to show. Its developer has it in its own files."))
     for name, text in asked.code.items():
         out.heading(_("Code: {file}", file=name))
         out.block(text)
@@ -186,7 +214,11 @@ def show_code(out: Output, asked: Request) -> None:
 
 
 def _sandbox(tier: str) -> str:
-    return _("any tier") if tier == ANY_TIER else compose("{tier} or stronger", tier=tier)
+    return (
+        _("any tier, also one without namespaces")
+        if tier == ANY_TIER
+        else compose("{tier} or stronger", tier=tier)
+    )
 
 
 def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None:
@@ -212,6 +244,11 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
         out.say(line)
     if len(asked.job.body.source_units) > 1:
         out.say(_("- Every other source unit must grant and approve as well."))
+    if asked.job.body.blind is not None:
+        out.say(
+            _("- Code that none of you has read meets the data: it is blind, and your policy accepts that."),
+            style="warning",
+        )
     if body.small_sums:
         out.say(_("- You accept sums of two, in these words: {words}.", words=words()), style="warning")
     if body.reviewer_threshold == 1:

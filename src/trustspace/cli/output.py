@@ -57,10 +57,32 @@ class Output:
         self.say()
         self.say(text, style="heading")
 
-    def block(self, text: str) -> None:
-        """Text of somebody else's, indented, line by line and uncut."""
-        lines = clean_lines(text).rstrip("\n").split("\n")
-        self.say("\n".join(f"    {line}".rstrip() for line in lines))
+    def block(self, text: str, *, fold: bool = True) -> None:
+        """Text of somebody else's, indented, line by line and uncut.
+
+        ``fold`` False is for a line of ours that is to be copied whole.
+        """
+        lines = (f"    {line}" for line in clean_lines(text).rstrip("\n").split("\n"))
+        self.say("\n".join(self._folded(line) if fold else line.rstrip() for line in lines))
+
+    def report(self, text: str) -> None:
+        """Lines that were made harmless already, and in which names of somebody else's choosing stand."""
+        self.say("\n".join(self._folded(line) for line in text.split("\n")))
+
+    def _folded(self, line: str) -> str:
+        """A line in pieces that fit the terminal, the later ones indented further.
+
+        A terminal would go on at its left edge, where only we begin lines: text padded to its width could put words
+        of its own there.
+        """
+        if not sys.stdout.isatty():
+            return line.rstrip()
+        from rich.cells import chop_cells
+
+        indent = line[: len(line) - len(line.lstrip(" "))][:16]
+        width = max(20, self._console().width - len(indent) - 2)
+        first, *more = chop_cells(line[len(indent) :], width) or [""]
+        return "\n".join([f"{indent}{first}".rstrip(), *(f"{indent}  {piece}".rstrip() for piece in more)])
 
     def fields(self, rows: Iterable[tuple[str, str]]) -> None:
         """Labels and values."""

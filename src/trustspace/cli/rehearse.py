@@ -131,6 +131,19 @@ def refusals(found: Rehearsal) -> list[TrustspaceError]:
             for part in found.parts
             if part.sample.body.policy.custom_code == "refuse"
         ]
+    if job.blind is not None:
+        if not job.blind.host_can_read and terms.evidence_kind == "software":
+            problems.append(
+                PolicyRefused(
+                    "The job's code is blind, and the host of an enclave with software evidence could read it.",
+                    fix="Write host_can_read = true under [code] if that is acceptable, or demand hardware evidence.",
+                )
+            )
+        problems += [
+            PolicyRefused("The policy of {name} refuses blind code.", name=_name(part))
+            for part in found.parts
+            if part.sample.body.policy.blind_code == "refuse"
+        ]
     if terms.evidence_kind != "software":
         problems.append(
             PolicyRefused(

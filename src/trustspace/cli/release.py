@@ -75,4 +75,4 @@ def fetch(cli: Cli, job: str, into: Path) -> None:
         )
     )
     files = " ".join(f"--artifact {into / d.name}" for d in delivered)
-    cli.out.block(f"trustspace verify certificate {proof} --trust {trust} {files}")
+    cli.out.block(f"trustspace verify certificate {proof} --trust {trust} {files}", fold=False)

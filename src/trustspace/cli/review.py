@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from trustspace.cli.blind import blind_document, show_blind
 from trustspace.cli.common import Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, language
@@ -79,7 +80,7 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
                 "required": case.grant.body.reviewer_threshold,
                 "approved": sum(p["decision"] == "approve" for p in people), "reviewers": people,
             },
-            "logs": texts,
+            "logs": texts, "blind": blind_document(body),
         }
     )  # fmt: skip
     if cli.out.as_json:
@@ -94,10 +95,13 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             *result_rows(body, case.output.body, names),
         ]
     )
+    if body.blind is not None:
+        cli.out.heading(_("Developer's own code"))
+        show_blind(cli.out, body)
     cli.out.heading(_("Evidence, computed in your enclave from these exact bytes"))
     verdict, report = render_text(case.report, cast("Language", language())).split("\n", 1)
     cli.out.say(verdict, style=_VERDICT_STYLES[case.report.verdict])
-    cli.out.say(report)
+    cli.out.report(report)
     cli.out.heading(_("Sealed files"))
     cli.out.table(
         (_("File"), _("Type"), _("Sealed size (padded)"), _("Decided on by"), _("Released if approved")),

@@ -43,7 +43,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "use": {
         "act": mark("signs for the party"),
         "grant": mark("signs grants"),
-        "broker": mark("releases data keys"),
+        "broker": mark("releases keys"),
         "review": mark("signs reviews"),
         "review-open": mark("opens what is reviewed"),
         "receive": mark("opens what is released"),
@@ -118,6 +118,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "memory_mib": mark("Most memory (MiB)"),
         "output_mib": mark("Largest output (MiB)"),
         "threads": mark("Threads"),
+        "gpu": mark("One GPU to itself"),
     },
     "value": {
         "all": mark("every source unit"),

@@ -10,13 +10,16 @@ import fcntl
 import logging
 import os
 import threading
+from collections.abc import Iterable
 
+from trustspace.client import budgets
 from trustspace.client.datasets import key_of
 from trustspace.client.home import PartyHome
 from trustspace.client.jobs import refuse
 from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.domain import budget
 from trustspace.domain.binding import run_binding
-from trustspace.domain.bodies import KeyRelease, RunNonce
+from trustspace.domain.bodies import Dataset, KeyRelease, RunNonce
 from trustspace.domain.records import ChallengeRecord, DatasetRecord, GrantRecord, JobRecord, OfferRecord
 from trustspace.domain.statements import dump
 from trustspace.domain.tiers import tier_satisfies
@@ -26,7 +29,7 @@ from trustspace.transport.session import Dossier, watch
 _LOG = logging.getLogger(__name__)
 
 
-class _RunsUsedUp(BudgetExhausted):
+class _UsedUp(BudgetExhausted):
     """By this broker's own count: what the space says of budgets must not make it refuse a job for good."""
 
 
@@ -80,26 +83,30 @@ class Broker:
         offer = dossier.view.get(OfferRecord, job.offers.get(self._home.fingerprint, ""))
         if offer is None or offer.ended:
             return 0
+        if job.body.blind is not None and not offer.code_released:
+            return 0  # neither side opens its half before the other: the developer's key comes first
         wanted = [dataset for dataset in grant.body.datasets if dataset not in offer.released]
         try:
             for dataset in wanted:
                 self._release(dossier, job, grant, offer, dataset)
-        except _RunsUsedUp:
+        except _UsedUp as error:
             if job.state == "running":
                 # The run of the others goes on; this source unit's enclave has come back once too often.
                 raise
-            # A run that was counted but never released is lost; with none left the job must end visibly.
+            # A run that was counted but never released is lost; with none left the job must end visibly. So must
+            # one that could tell more than its developer may still learn.
+            _LOG.warning("job %s is refused: %s", digest[:12], error)
             refuse(self._home, digest)
             return 0
         return len(wanted)
 
     def _challenge(self, dossier: Dossier, job: JobRecord) -> None:
-        """Give every enclave that is not in the job's run a fresh challenge that it has yet to answer."""
+        """Give every enclave that is not in the job's run, and may come back, a fresh challenge to answer."""
         for grant in (dossier.view.get(GrantRecord, digest) for digest in job.grants.values()):
-            if grant is None or grant.source_unit in job.offers:
+            if grant is None or grant.source_unit in job.offers or grant.used_up:
                 continue
             waiting = any(
-                (c.source_unit, c.enclave, c.used) == (self._home.fingerprint, grant.body.enclave, False)
+                (c.key_holder, c.enclave, c.used) == (self._home.fingerprint, grant.body.enclave, False)
                 for c in dossier.view.all(ChallengeRecord)
             )
             if not waiting:
@@ -116,7 +123,9 @@ class Broker:
         record = dossier.view.get(DatasetRecord, dataset)
         assert record is not None
         self._check(job, grant, offer)
-        number = self._count(job, grant, offer, dataset)
+        told = budget.price(dossier.view, job).told_millibits
+        own = (dossier.view.get(DatasetRecord, digest) for digest in grant.body.datasets)
+        number = self._count(job, grant, offer, dataset, [(r.body, told) for r in own if r is not None])
         info = run_binding(
             job=job.statement,
             grant=grant.statement,
@@ -150,12 +159,17 @@ class Broker:
         if self._measurements is not None and evidence.measurement not in self._measurements:
             raise PolicyRefused("The enclave's software is not a version that this source unit accepts.")
 
-    def _count(self, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str) -> int:
-        """Count the run under its grant, durably, before any key is sealed for it.
+    def _count(
+        self, job: JobRecord, grant: GrantRecord, offer: OfferRecord, dataset: str,
+        quiet: Iterable[tuple[Dataset, int]],
+    ) -> int:  # fmt: skip
+        """Count the run under its grant, durably, before any key is sealed for it; and what the job may tell.
+
+        ``quiet`` are the grant's datasets, each with the millibits that the job may tell about it.
 
         In one step with what this party's people have decided meanwhile, whatever the space shows or hides.
         """
-        own = next(c.challenge for c in offer.body.challenges if c.source_unit == self._home.fingerprint)
+        own = next(c.challenge for c in offer.body.challenges if c.key_holder == self._home.fingerprint)
         with self._home.changing() as state:
             if job.statement in state.get("refused", {}):
                 raise PolicyRefused("This source unit has refused the job.")
@@ -166,6 +180,11 @@ class Broker:
             counted: dict[str, int] = state.setdefault("runs", {}).setdefault(grant.statement, {})
             if offer.statement not in counted:
                 if len(counted) >= grant.body.runs:
-                    raise _RunsUsedUp("The grant's {runs} runs are used up.", runs=grant.body.runs)
+                    raise _UsedUp("The grant's {runs} runs are used up.", runs=grant.body.runs)
                 counted[offer.statement] = len(counted) + 1
+            for own_dataset, told in quiet:
+                try:
+                    budgets.count(state, own_dataset, job.body.developer, job.statement, told)
+                except BudgetExhausted as error:
+                    raise _UsedUp(error.message, fix=error.fix, **error.details) from None
             return counted[offer.statement]

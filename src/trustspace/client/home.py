@@ -34,11 +34,13 @@ from trustspace.transport.tls import new_key, new_request, self_signed
 Clock = Callable[[], float]
 _WORKING: dict[str, tuple[KeyUse, ...]] = {
     "source-unit": ("act", "grant", "broker"),
-    "developer": ("act",),
+    "developer": ("act", "broker"),
     "buyer": ("act", "receive"),
     "auditor": ("act",),
 }
 _OPENING: frozenset[KeyUse] = frozenset({"receive", "review-open"})
+# Data keys, of datasets and of blind code: they seal, and have no public half.
+SEALING = ("data-", "code-")
 
 
 class PartyHome:
@@ -120,7 +122,7 @@ class PartyHome:
         """The key store's name of the party's newest key for a use (and a person)."""
         public = {k.public for k in self.party.keys if k.use == use and holder in (None, k.holder)}
         for name in reversed(self.keys.names()):
-            if not name.startswith("data-") and self.keys.public(name).hex() in public:
+            if not name.startswith(SEALING) and self.keys.public(name).hex() in public:
                 return name
         raise NotFound("This party has no key for {use}.", use=f"{use} ({holder})" if holder else use)
 

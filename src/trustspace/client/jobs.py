@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trustspace.client import blindcode, budgets
 from trustspace.client.datasets import resolve
 from trustspace.client.enclaves import enclave_link, own_enclaves
-from trustspace.client.home import PartyHome
+from trustspace.client.home import SEALING, PartyHome
 from trustspace.crypto.canonical import sha256_hex
 from trustspace.domain.bodies import (
     SMALL_SUMS,
@@ -25,14 +26,22 @@ from trustspace.domain.bodies import (
     Refusal,
     Reviewer,
 )  # fmt: skip
+from trustspace.domain.budget import price
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.tiers import stronger
-from trustspace.errors import InvalidInput, NotFound, PolicyRefused, TrustspaceError, VerificationFailed
+from trustspace.errors import (
+    InvalidInput,
+    NotFound,
+    PolicyRefused,
+    TrustspaceError,
+    Unavailable,
+    VerificationFailed,
+)  # fmt: skip
 from trustspace.jobs.agreement import agreed_parameters
 from trustspace.jobs.bundle import parse_bundle
 from trustspace.jobs.sections import DatasetUse as AskedDataset
-from trustspace.jobs.spec import Parameters, load_job_file, read_code
+from trustspace.jobs.spec import JobFile, Parameters, load_job_file, read_code
 from trustspace.transport.session import Dossier
 
 MAX_CODE_BYTES = 1 << 20
@@ -67,6 +76,9 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
         )  # fmt: skip
     parameters = parameters.model_copy(update={"datasets": tuple(named)})
     buyer = home.trust().resolve(file.parties.buyer)
+    buyer_key = _receiving_key(home, buyer)
+    sealed = _sealed(home, file, parameters, code)
+    uploaded = code if sealed is None else sealed.ciphertext
     body = Job(
         title=file.job.title,
         kind=file.job.kind,
@@ -74,19 +86,44 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
         source_units=units,
         developer=home.fingerprint,
         buyer=buyer,
-        buyer_key=_receiving_key(home, buyer),
+        buyer_key=buyer_key,
         datasets=tuple(uses),
-        code=sha256_hex(code) if code else "",
+        code=sha256_hex(uploaded) if uploaded else "",
         parameters=parameters.to_json(),
         minimum_participants=parameters.terms.minimum_participants,
         release_quorum=parameters.terms.release_quorum,
         evidence_kind=parameters.terms.evidence_kind,
         expires=home.session.now() + file.job.expires_days * 86400,
         supersedes=supersedes,
+        blind=sealed.declared if sealed is not None else None,
     )
-    if code:
-        home.session.link.put_blob(code, sha256_hex(code), len(code))
-    return home.submit(body, "act").digest
+    if uploaded:
+        home.session.link.put_blob(uploaded, body.code, len(uploaded))
+    statement = home.sign(body, "act")
+    if sealed is not None:
+        blindcode.keep(home, statement.digest, sealed, body.expires)
+    try:
+        home.session.append(statement)
+    except Unavailable:
+        home.session.append(statement)  # perhaps only the answer was lost: the same bytes stand once
+    except TrustspaceError:
+        blindcode.destroy(home, statement.digest)
+        raise
+    return statement.digest
+
+
+def _sealed(
+    home: PartyHome, file: JobFile, parameters: Parameters, code: bytes
+) -> blindcode.SealedBundle | None:
+    """The code sealed, where the job file says that it is blind."""
+    if file.code is None or not file.code.blind:
+        return None
+    if parameters.terms.evidence_kind == "software" and not file.code.host_can_read:
+        raise PolicyRefused(
+            "The job's code is blind, and the host of an enclave with software evidence could read it.",
+            fix="Write host_can_read = true under [code] if that is acceptable, or demand hardware evidence.",
+        )
+    return blindcode.seal(home, code, parameters, host_can_read=file.code.host_can_read)
 
 
 def _resolved(home: PartyHome, asked: AskedDataset) -> DatasetRecord:
@@ -145,7 +182,7 @@ def resolve_job(home: PartyHome, prefix: str) -> str:
 def countersign(home: PartyHome, digest: str) -> str:
     """The buyer agrees to a job and to the key its output will come to."""
     job = home.session.job(digest).job(digest)
-    mine = {home.keys.public(n).hex() for n in home.keys.names() if not n.startswith("data-")}
+    mine = {home.keys.public(n).hex() for n in home.keys.names() if not n.startswith(SEALING)}
     if job.body.buyer_key not in mine:
         raise VerificationFailed(
             "The job names a receiving key that is not this buyer's.", fix="Do not countersign."
@@ -165,11 +202,15 @@ class Request:
 
 
 def request(home: PartyHome, digest: str) -> Request:
-    """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest."""
+    """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest.
+
+    Of blind code there is nothing to read, also not for its developer: what it has on its own disk it knows.
+    """
     dossier = home.session.job(digest)
     job = dossier.job(digest)
     code: dict[str, str] = {}
-    if job.body.code and home.fingerprint in {*job.body.source_units, job.body.developer}:
+    readers = {*job.body.source_units, job.body.developer}
+    if job.body.code and job.body.blind is None and home.fingerprint in readers:
         code = parse_bundle(home.session.link.fetch(job.body.code, MAX_CODE_BYTES))
     parameters = agreed_parameters(job.body, lambda use: _body_of(dossier.view.get(DatasetRecord, use)))
     own = [
@@ -202,6 +243,7 @@ def grant(
     Raises:
         PolicyRefused: this source unit refused the job before, its own policy refuses it, or the job may make
             sums of two source units and ``small_sums`` is not given.
+        BudgetExhausted: the job could tell its developer more before release than the dataset's budget has left.
 
     """
     body = draft_grant(
@@ -230,11 +272,16 @@ def draft_grant(
     policies: list[Policy] = [record.body.policy for record in asked.datasets]
     if asked.job.body.code and any(policy.custom_code == "refuse" for policy in policies):
         raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
+    if asked.job.body.blind is not None and any(policy.blind_code == "refuse" for policy in policies):
+        raise PolicyRefused("The dataset's policy refuses blind code.")
     if needs_small_sums(asked.job.body) and not small_sums:
         raise PolicyRefused(
             "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
             fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
         )  # fmt: skip
+    told = price(asked.dossier.view, asked.job, ((home.fingerprint, runs),)).told_millibits
+    for record in asked.datasets:
+        budgets.require(home, record, asked.job, told)
     named = _reviewers(home.party.keys, reviewers)
     if asked.job.body.evidence_kind != "software":
         raise PolicyRefused("The job demands {kind} evidence, which this enclave cannot give.",
@@ -285,8 +332,13 @@ def refuse(home: PartyHome, digest: str) -> str:
 def cancel(home: PartyHome, digest: str) -> str:
     """As its developer, take a job back; a run of it that is on stops.
 
+    It binds this developer's broker at once, logged or not: the key of blind code is destroyed before the space is
+    told.
+
     Raises:
         InvalidTransition: it has ended.
 
     """
+    home.remember("cancelled", digest)
+    blindcode.destroy(home, digest)
     return home.submit(JobCancellation(job=digest), "act").digest

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustspace.client.home import PartyHome
+from trustspace.client.home import SEALING, PartyHome
 from trustspace.crypto.canonical import verify_commitment
 from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
@@ -105,7 +105,7 @@ def _unit_share(
 
 def _receiving_key(home: PartyHome, public: str) -> str:
     for name in home.keys.names():
-        if not name.startswith("data-") and home.keys.public(name).hex() == public:
+        if not name.startswith(SEALING) and home.keys.public(name).hex() == public:
             return name
     raise NotFound("The release is for a receiving key that is not here.")
 

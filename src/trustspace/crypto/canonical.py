@@ -27,6 +27,7 @@ JsonInput: TypeAlias = "bool | int | str | Sequence[JsonInput] | Mapping[str, Js
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 MAX_BYTES = 1 << 20
+MAX_PLACE = 120  # characters of a place in a message
 SALT_BYTES = 32
 
 
@@ -107,11 +108,11 @@ def _check(value: object, path: str, depth: int) -> None:
             if not isinstance(key, str):
                 raise InvalidInput("A key at {path} is not a string.", path=path)
             _check_text(key, path)
-            _check(item, f"{path}.{key}", depth + 1)
+            _check(item, _below(path, f".{key[:MAX_PLACE]}"), depth + 1)
         return
     if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _check(item, f"{path}[{index}]", depth + 1)
+            _check(item, _below(path, f"[{index}]"), depth + 1)
         return
     raise InvalidInput(
         "The {kind} at {path} has no canonical form.",
@@ -119,6 +120,11 @@ def _check(value: object, path: str, depth: int) -> None:
         kind=type(value).__name__,
         path=path,
     )
+
+
+def _below(path: str, step: str) -> str:
+    """Where an item stands. Bounded: under a long key, every one of many items would carry a copy of it."""
+    return path if len(path) > MAX_PLACE else path + step
 
 
 def _check_text(text: str, path: str) -> None:

@@ -107,12 +107,12 @@ def _challenges(play: Play, hospital: Hospital, job: str) -> tuple[Challenge, ..
     view = hospital.home.session.job(job).view
     enclave = EnclaveHome(hospital.enclave).public().hex()
     given = {
-        c.source_unit: c.challenge for c in view.all(ChallengeRecord) if (c.job, c.enclave) == (job, enclave)
+        c.key_holder: c.challenge for c in view.all(ChallengeRecord) if (c.job, c.enclave) == (job, enclave)
     }
     units = [each.home.fingerprint for each in play.hospitals]
     if set(given) != set(units):
         return None
-    return tuple(Challenge(source_unit=unit, challenge=given[unit]) for unit in units)
+    return tuple(Challenge(key_holder=unit, challenge=given[unit]) for unit in units)
 
 
 def false_enclave(play: Play, held: HeldRun) -> Cheat:

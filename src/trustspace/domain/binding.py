@@ -38,6 +38,32 @@ def run_binding(
     )  # fmt: skip
 
 
+def code_binding(
+    *,
+    job: str,
+    offer: str,
+    code: str,
+    commitment: str,
+    parameters: str,
+    evidence: str,
+    challenges: tuple[str, ...],
+    grants: Iterable[str],
+    enclave: str,
+) -> bytes:
+    """What the key of blind code is released for: one run of one job in one enclave, under these grants.
+
+    All values are hex: the job, offer and grant statements' digests, the digest of the code's ciphertext and the
+    commitment to what is in it, the digests of parameters and platform evidence as in :func:`run_binding`; the key
+    holders' challenges and the enclave's identity key as they are.
+    """
+    return b"trustspace code v1\n" + canonical_json(
+        {
+            "job": job, "offer": offer, "code": code, "commitment": commitment, "parameters": parameters,
+            "evidence": evidence, "challenges": list(challenges), "grants": sorted(grants), "enclave": enclave,
+        }
+    )  # fmt: skip
+
+
 def share_binding(*, job: str, run: str, artifact: str, source_unit: str, reviewer: str) -> bytes:
     """What a reviewer's share of an artifact key (or an evidence key) is sealed for."""
     return b"trustspace share v1\n" + canonical_json(
@@ -55,6 +81,11 @@ def handover_binding(*, output: str, artifact: str, reviewer: str, buyer_key: st
 def dataset_context(source_unit: str, dataset: str, version: int) -> dict[str, str | int]:
     """What a dataset's ciphertext is bound to: its sealer writes it, its opener expects it."""
     return {"purpose": "dataset", "source_unit": source_unit, "dataset": dataset, "version": version}
+
+
+def code_context(developer: str, commitment: str) -> dict[str, str | int]:
+    """What blind code's ciphertext is bound to: whose it is, and the commitment to what is in it."""
+    return {"purpose": "code", "developer": developer, "commitment": commitment}
 
 
 def run_name(job: str, offers: Iterable[str]) -> str:

@@ -33,6 +33,8 @@ JobKind = Literal["train", "statistics", "compute"]
 # these words that its source unit accepts that.
 SMALL_SUMS: Final = "two source units can compute each other's part"
 FEWEST_WITHOUT_WORDS: Final = 3
+# Software evidence is the host's own word. A developer who seals its code signs these words to have it run there.
+HOST_CAN_READ: Final = "the host of an enclave with software evidence can read this code"
 # What one enclave may hand in; a joint output holds the artifacts of all of them.
 MAX_OWN_ARTIFACTS: Final = 64
 MAX_ARTIFACTS: Final = 4096
@@ -78,11 +80,18 @@ class Party(Body):
 
 
 class Policy(Part):
-    """What a source unit demands of every output that its data had a part in."""
+    """What a source unit demands of every output that its data had a part in, and of jobs before they run.
+
+    ``quiet_millibits_per_developer`` is how much all jobs of one developer together may tell about the dataset before
+    release (leakage.py), in thousandths of a bit. 100 bits are some thirty ordinary jobs, or what stands in a few
+    patients' rows; 0 allows no job at all.
+    """
 
     custom_code: Literal["accept", "refuse"] = "accept"
+    blind_code: Literal["accept", "refuse"] = "refuse"
     minimum_withheld_patients: Count = 20
     minimum_cell_count: Count = 10
+    quiet_millibits_per_developer: Count = 100_000
     not_applicable: tuple[Line, ...] = ()
 
 
@@ -121,8 +130,26 @@ class DatasetUse(Part):
     columns: Annotated[tuple[Line, ...], Field(max_length=4096)]
 
 
+class BlindCode(Part):
+    """Code that its developer has sealed: what is told of it, and what nobody but an enclave can check.
+
+    ``commitment`` is SHA-256 over 32 random bytes and the code bundle, both under seal; ``entry`` the function that
+    is called, such as ``main.py: run(inputs, outputs)``; ``files`` how many the bundle holds. ``host_can_read``
+    holds the words without which the code's key goes to no enclave with software evidence.
+    """
+
+    commitment: Digest
+    entry: Line
+    files: Positive
+    sealed_bytes: Positive
+    host_can_read: Literal["", "the host of an enclave with software evidence can read this code"]
+
+
 class Job(Body):
-    """A request: this code with these parameters over these datasets, for this buyer."""
+    """A request: this code with these parameters over these datasets, for this buyer.
+
+    ``code`` is the digest of the code bundle or, of ``blind`` code, of its ciphertext; "" where there is none.
+    """
 
     type: ClassVar[str] = "job"
     title: Line
@@ -140,6 +167,12 @@ class Job(Body):
     evidence_kind: EvidenceKind
     expires: Count
     supersedes: Digest | Literal[""] = ""
+    blind: BlindCode | None = None
+
+    @property
+    def key_holders(self) -> tuple[Fingerprint, ...]:
+        """Who holds a key that a run needs, and challenges its enclaves: source units, of blind code its developer."""
+        return (*self.source_units, self.developer) if self.blind is not None else self.source_units
 
     @property
     def is_joint(self) -> bool:
@@ -237,7 +270,7 @@ class Evidence(Part):
 class Challenge(Part):
     """A challenge answered in a run offer: whose it is and its value."""
 
-    source_unit: Fingerprint
+    key_holder: Fingerprint
     challenge: Digest
 
 
@@ -267,6 +300,18 @@ class KeyRelease(Body):
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("offer", self.offer), ("grant", self.grant))
+
+
+class CodeRelease(Body):
+    """The key of blind code, sealed to one run's key: its developer's half of what a run opens."""
+
+    type: ClassVar[str] = "code-release"
+    job: Digest
+    offer: Digest
+    sealed_key: Hex
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("offer", self.offer),)
 
 
 class RunFailed(Body):
@@ -412,6 +457,6 @@ BODIES: dict[str, type[Body]] = {
     kind.type: kind
     for kind in (
         Party, Dataset, DatasetWithdrawn, Job, Countersignature, JobCancellation, Grant, Refusal, RunNonce, RunOffer,
-        KeyRelease, RunFailed, Output, Decision, Release, Receipt,
+        CodeRelease, KeyRelease, RunFailed, Output, Decision, Release, Receipt,
     )
 }  # fmt: skip

@@ -9,7 +9,6 @@ that the space applies.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,7 +140,7 @@ def verify(certificate: Certificate, trust: TrustFile) -> Verified:
 def _statement(proven: ProvenStatement) -> Statement:
     try:
         return parse(base64.b64decode(proven.envelope, validate=True))
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and what it says of letters that are no ASCII
         raise VerificationFailed("A statement in the certificate is not base64.") from None
 
 

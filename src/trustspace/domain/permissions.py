@@ -12,29 +12,33 @@ from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, Outp
 from trustspace.domain.statements import Statement, verify
 from trustspace.errors import PermissionDenied, VerificationFailed
 
-# statement type -> (role its author must have, use of the key that signs it); "root" is the party's root key.
-SIGNS: dict[str, tuple[Role | None, KeyUse | None]] = {
-    "party": (None, None),
-    "dataset": ("source-unit", "act"),
-    "dataset-withdrawn": ("source-unit", "act"),
-    "job": ("developer", "act"),
-    "job-countersignature": ("buyer", "act"),
-    "job-cancellation": ("developer", "act"),
-    "grant": ("source-unit", "grant"),
-    "refusal": ("source-unit", "grant"),
-    "run-nonce": ("source-unit", "broker"),
-    "run-offer": ("source-unit", "enclave"),
-    "key-release": ("source-unit", "broker"),
-    "run-failed": ("source-unit", "enclave"),
-    "output": ("source-unit", "enclave"),
-    "decision": ("source-unit", "review"),
-    "release": ("operator", "act"),
-    "receipt": ("buyer", "act"),
+# statement type -> (roles of which its author must have one, use of the key that signs it). No role: any party;
+# no use: the party's root key.
+SIGNS: dict[str, tuple[tuple[Role, ...], KeyUse | None]] = {
+    "party": ((), None),
+    "dataset": (("source-unit",), "act"),
+    "dataset-withdrawn": (("source-unit",), "act"),
+    "job": (("developer",), "act"),
+    "job-countersignature": (("buyer",), "act"),
+    "job-cancellation": (("developer",), "act"),
+    "grant": (("source-unit",), "grant"),
+    "refusal": (("source-unit",), "grant"),
+    "run-nonce": (("source-unit", "developer"), "broker"),
+    "run-offer": (("source-unit",), "enclave"),
+    "code-release": (("developer",), "broker"),
+    "key-release": (("source-unit",), "broker"),
+    "run-failed": (("source-unit",), "enclave"),
+    "output": (("source-unit",), "enclave"),
+    "decision": (("source-unit",), "review"),
+    "release": (("operator",), "act"),
+    "receipt": (("buyer",), "act"),
 }
 
 # What a developer may read of its job; the rest would be a finer channel than the coarse states.
 _DEVELOPER_READS = frozenset({"job", "job-countersignature", "job-cancellation", "grant", "refusal"})
 _BUYER_READS_BEFORE_RELEASE = _DEVELOPER_READS
+# To release the key of its blind code it must see the offers: it learns when runs begin, and nothing of their end.
+_BLIND_READS = frozenset({"run-nonce", "run-offer", "code-release"})
 
 
 def signing_key(party: Party, statement: Statement) -> bytes:
@@ -45,11 +49,11 @@ def signing_key(party: Party, statement: Statement) -> bytes:
         VerificationFailed: no key of the right use, or the signature does not hold.
 
     """
-    role, use = SIGNS[statement.type]
-    if role is not None and role not in party.roles:
+    roles, use = SIGNS[statement.type]
+    if roles and not set(roles) & set(party.roles):
         raise PermissionDenied(
             "Only a party with the role {role} makes a statement of type {type}.",
-            role=role,
+            role=" / ".join(roles),
             type=statement.type,
         )
     candidates = [party.root] if use is None else [key.public for key in party.keys if key.use == use]
@@ -94,9 +98,18 @@ def may_read_statement(view: View, caller: str, statement_type: str, job: JobRec
         return True
     if caller in job.body.source_units:
         return True
-    if caller == job.body.buyer:
-        return job.state == "released" or statement_type in _BUYER_READS_BEFORE_RELEASE
-    return caller == job.body.developer and statement_type in _DEVELOPER_READS
+    return (caller == job.body.buyer and _may_buyer_read(statement_type, job)) or (
+        caller == job.body.developer and _may_developer_read(statement_type, job)
+    )
+
+
+def _may_buyer_read(statement_type: str, job: JobRecord) -> bool:
+    return job.state == "released" or statement_type in _BUYER_READS_BEFORE_RELEASE
+
+
+def _may_developer_read(statement_type: str, job: JobRecord) -> bool:
+    blind = job.body.blind is not None and statement_type in _BLIND_READS
+    return blind or statement_type in _DEVELOPER_READS
 
 
 def may_read_blob(view: View, caller: str, blob: BlobRecord) -> bool:

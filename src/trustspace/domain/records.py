@@ -67,7 +67,8 @@ class JobRecord(Record):
     """A job: its request, who has agreed, which run is on and by which offers, and how it ends.
 
     ``run`` names the run that is on, or that the output came from; "" while there is none. ``offers`` are the
-    offers that stand in it, by source unit.
+    offers that stand in it, by source unit; ``code_challenges`` the last challenges of the developer of blind code, by
+    enclave.
     """
 
     kind: ClassVar[str] = "job"
@@ -79,6 +80,7 @@ class JobRecord(Record):
     grants: dict[str, str] = {}
     refused_by: str = ""
     offers: dict[str, str] = {}
+    code_challenges: dict[str, str] = {}
     run: str = ""
     output: str = ""
     release: str = ""
@@ -97,26 +99,32 @@ class JobRecord(Record):
 
 
 class GrantRecord(Record):
-    """A source unit's grant and how many of its runs are used."""
+    """A source unit's grant and how many of its runs are used, and for how many blind code was released."""
 
     kind: ClassVar[str] = "grant"
     statement: str
     source_unit: str
     runs_used: int = 0
+    code_releases: int = 0
     body: Grant
 
     @property
     def key(self) -> str:
         return self.statement
 
+    @property
+    def used_up(self) -> bool:
+        """Whether no run is left. Blind code that was released to a run counts, also if no data key followed."""
+        return max(self.runs_used, self.code_releases) >= self.body.runs
+
 
 class ChallengeRecord(Record):
-    """A broker's challenge to an enclave; answered at most once."""
+    """A key holder's challenge to an enclave; answered at most once."""
 
     kind: ClassVar[str] = "challenge"
     challenge: str
     job: str
-    source_unit: str
+    key_holder: str
     enclave: str
     used: bool = False
 
@@ -126,7 +134,7 @@ class ChallengeRecord(Record):
 
 
 class OfferRecord(Record):
-    """One enclave's part in a run: its offer, the data keys released to it by dataset, and how it ended."""
+    """One enclave's part in a run: its offer, the keys released to it (of data by dataset), and how it ended."""
 
     kind: ClassVar[str] = "offer"
     statement: str
@@ -134,6 +142,7 @@ class OfferRecord(Record):
     enclave: str
     body: RunOffer
     released: dict[str, str] = {}
+    code_released: str = ""
     ended: bool = False
     reason: str = ""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from trustspace.domain import rules_output, rules_request, rules_review, rules_run, states
 from trustspace.domain.bodies import (
+    CodeRelease,
     Countersignature,
     Dataset,
     DatasetWithdrawn,
@@ -84,6 +85,7 @@ _RULES: dict[str, Callable[[View, Statement, int, str], Changes]] = {
     Refusal.type: rules_request.refusal,
     RunNonce.type: rules_run.run_nonce,
     RunOffer.type: rules_run.run_offer,
+    CodeRelease.type: rules_run.code_release,
     KeyRelease.type: rules_run.key_release,
     RunFailed.type: rules_run.run_failed,
     Output.type: rules_output.output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trustspace.crypto.canonical import canonical_json
-from trustspace.domain import states
+from trustspace.domain import budget, states
 from trustspace.domain.bodies import (
     FEWEST_WITHOUT_WORDS,
     Countersignature,
@@ -29,6 +29,7 @@ from trustspace.domain.rules_common import (
 from trustspace.domain.statements import Statement
 from trustspace.errors import (
     AlreadyExists,
+    BudgetExhausted,
     InvalidInput,
     InvalidTransition,
     PermissionDenied,
@@ -118,11 +119,24 @@ def job(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise InvalidInput("The job's field {field} names a dataset twice.", field="datasets")
     if body.is_joint:
         _check_joint(body)
+    _check_blind(body)
     record = JobRecord(
         statement=statement.digest, state="submitted", issued=statement.issued, body=body,
         statements=(statement.digest,),
     )  # fmt: skip
     return (record, blob_reference(view, body.code, "code", statement.digest)) if body.code else (record,)
+
+
+def _check_blind(body: Job) -> None:
+    if body.blind is None:
+        return
+    if not body.code:
+        raise InvalidInput("The job says that its code is blind, and has none.")
+    if body.evidence_kind == "software" and not body.blind.host_can_read:
+        raise PolicyRefused(
+            "The job's code is blind, and the host of an enclave with software evidence could read it.",
+            fix="Write host_can_read = true under [code] if that is acceptable, or demand hardware evidence.",
+        )
 
 
 def _check_joint(body: Job) -> None:
@@ -179,6 +193,8 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             raise PolicyRefused("The grant names another enclave than the one that holds the dataset.")
         if dataset.body.policy.custom_code == "refuse" and job.body.code:
             raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
+        if dataset.body.policy.blind_code == "refuse" and job.body.blind is not None:
+            raise PolicyRefused("The dataset's policy refuses blind code.")
     for reviewer in body.reviewers:
         if not {("review", reviewer.review), ("review-open", reviewer.review_open)} <= vouched:
             raise PolicyRefused(
@@ -195,11 +211,28 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
             fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
         )  # fmt: skip
+    _check_budgets(view, job, statement.by, body.runs)
     job = advanced(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})
     return (
         _if_all_granted(job),
         GrantRecord(statement=statement.digest, source_unit=statement.by, body=body),
     )
+
+
+def _check_budgets(view: View, job: JobRecord, by: str, runs: int) -> None:
+    """What cannot run is not granted, be it for the limit of another source unit."""
+    for used in (view.get(DatasetRecord, use.dataset) for use in job.body.datasets):
+        try:
+            if used is not None:
+                budget.require(view, job, used, ((by, runs),))
+        except BudgetExhausted:
+            if used is None or used.source_unit == by:
+                raise
+            # What a developer's jobs have spent elsewhere is between it and that source unit.
+            raise BudgetExhausted(
+                "The job could tell its developer more than it may still learn about another source unit's dataset.",
+                fix="Allow fewer runs; or let the developer ask for less.",
+            ) from None
 
 
 def needs_small_sums(job: Job) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from trustspace.domain import budget, leakage, states
 from trustspace.domain.binding import run_name
-from trustspace.domain.bodies import Evidence, KeyRelease, RunFailed, RunNonce, RunOffer
+from trustspace.domain.bodies import CodeRelease, Evidence, KeyRelease, RunFailed, RunNonce, RunOffer
 from trustspace.domain.records import (
     ChallengeRecord,
     DatasetRecord,
@@ -34,24 +35,43 @@ from trustspace.errors import (
     Stale,
 )
 
-# How long those who have handed in wait for a member that has not, before they may end the run.
-OVERDUE_SECONDS = 3600
+OVERDUE_SECONDS = leakage.OVERDUE_SECONDS
 
 
 def run_nonce(view: View, statement: Statement, now: int, key: str) -> Changes:
     body = body_of(statement, RunNonce)
-    job = job_for(view, statement, body.job)
+    job = job_for(view, statement, body.job, source_unit=False)
+    if statement.by not in job.body.key_holders:
+        raise PermissionDenied("This job does not name {party} in that role.", party=statement.by[:12])
     if view.get(ChallengeRecord, body.challenge) is not None:
         raise AlreadyExists("This challenge was given before.")
-    grants = [g for g in (view.get(GrantRecord, d) for d in job.grants.values()) if g is not None]
-    units = [g.source_unit for g in grants if g.body.enclave == body.enclave]
-    if not units:
+    every = (view.get(GrantRecord, digest) for digest in job.grants.values())
+    grants = [grant for grant in every if grant is not None and grant.body.enclave == body.enclave]
+    if not grants:
         raise InvalidInput("The challenge is for an enclave that no grant of this job names.")
-    _only_who_returns(job, units, "run-nonce")
     record = ChallengeRecord(
-        challenge=body.challenge, job=body.job, source_unit=statement.by, enclave=body.enclave
+        challenge=body.challenge, job=body.job, key_holder=statement.by, enclave=body.enclave
     )
+    if statement.by == job.body.developer:
+        return (_developers_challenge(view, job, statement, body), record)
+    _only_who_returns(job, [grant.source_unit for grant in grants], "run-nonce")
+    if all(grant.used_up for grant in grants):
+        # Nothing comes of it, and the developer of blind code would see by it when the last run failed.
+        raise PolicyRefused("The grant's {runs} runs are used up.", runs=grants[0].body.runs)
     return (advanced(job, "run-nonce", statement), record)
+
+
+def _developers_challenge(view: View, job: JobRecord, statement: Statement, body: RunNonce) -> JobRecord:
+    """The job with one more challenge of its developer's, in any state: a refusal would tell when a run ends.
+
+    What bounds their number is what the developer sees anyway: whether an offer has answered the last one.
+    """
+    last = view.get(ChallengeRecord, job.code_challenges.get(body.enclave, ""))
+    if last is not None and not last.used:
+        raise AlreadyExists("The enclave has a challenge of the developer's to answer already.")
+    given = {**job.code_challenges, body.enclave: body.challenge}
+    statements = (*job.statements, statement.digest)
+    return job.model_copy(update={"statements": statements, "code_challenges": given})
 
 
 def _only_who_returns(job: JobRecord, units: list[str], event: str) -> None:
@@ -71,16 +91,16 @@ def run_offer(view: View, statement: Statement, now: int, key: str) -> Changes:
     if grant is None or grant.body.enclave != key:
         raise PermissionDenied("The run offer is not signed by the enclave that the grant names.")
     _only_who_returns(job, [statement.by], "run-offer")
-    if grant.runs_used >= grant.body.runs:
+    if grant.used_up:
         raise PolicyRefused("The grant's {runs} runs are used up.", runs=grant.body.runs)
     _check_evidence(view, job, statement.by, body.evidence)
-    if {c.source_unit for c in body.challenges} != set(job.body.source_units):
-        raise InvalidInput("A run offer answers one challenge of every source unit.")
+    if {c.key_holder for c in body.challenges} != set(job.body.key_holders):
+        raise InvalidInput("A run offer answers one challenge of every key holder.")
     used: list[Record] = []
     for answered in body.challenges:
         challenge = view.get(ChallengeRecord, answered.challenge)
-        if challenge is None or (challenge.job, challenge.source_unit, challenge.enclave) != (
-            body.job, answered.source_unit, key,
+        if challenge is None or (challenge.job, challenge.key_holder, challenge.enclave) != (
+            body.job, answered.key_holder, key,
         ):  # fmt: skip
             raise InvalidInput("The run offer answers a challenge that was not given to it.")
         if challenge.used:
@@ -109,6 +129,46 @@ def _check_evidence(view: View, job: JobRecord, unit: str, evidence: Evidence) -
             )
 
 
+def code_release(view: View, statement: Statement, now: int, key: str) -> Changes:
+    body = body_of(statement, CodeRelease)
+    job = job_for(view, statement, body.job, source_unit=False)
+    if statement.by != job.body.developer:
+        raise PermissionDenied("This job does not name {party} in that role.", party=statement.by[:12])
+    if job.body.blind is None:
+        raise InvalidInput("The job's code is not blind: it has no key.")
+    not_expired(job, now)
+    if set(job.grants) != set(job.body.source_units):
+        raise PolicyRefused("The key of blind code is released once every source unit has granted the job.")
+    offer = view.get(OfferRecord, body.offer)
+    if offer is None or offer.body.job != body.job:
+        raise Stale("The code release is for a run that is not on.")
+    # Before anything that a run's end changes: whoever asks again is told the same, and learns nothing by it.
+    if offer.code_released:
+        raise AlreadyExists("The key of the code was released to this run already.")
+    kind = offer.body.evidence.kind
+    if job.body.evidence_kind not in ("software", kind):
+        raise PolicyRefused("The run offer's platform evidence is weaker than the job demands.")
+    if kind == "software" and not job.body.blind.host_can_read:
+        raise PolicyRefused("The job does not say that the host of an enclave can read its code.")
+    # In the same words whatever has become of it: a state's name would tell more, and sooner, than a slot does.
+    over = (job.state, statement.type) not in states.JOB
+    if over or job.offers.get(offer.source_unit) != body.offer or offer.ended:
+        raise Stale("The code release is for a run that is not on.")
+    grant = view.get(GrantRecord, job.grants[offer.source_unit])
+    assert grant is not None
+    # As for the data key that is to follow: without it the enclave would have the code for nothing.
+    if now > grant.body.expires:
+        raise PolicyRefused("The grant has expired.")
+    for dataset in (view.get(DatasetRecord, digest) for digest in grant.body.datasets):
+        if dataset is None or dataset.state != "sealed":
+            raise PolicyRefused("A dataset of this job is withdrawn.")
+    return (
+        advanced(job, "code-release", statement),
+        offer.model_copy(update={"code_released": statement.digest}),
+        grant.model_copy(update={"code_releases": grant.code_releases + 1}),
+    )
+
+
 def key_release(view: View, statement: Statement, now: int, key: str) -> Changes:
     body = body_of(statement, KeyRelease)
     job = job_for(view, statement, body.job)
@@ -117,6 +177,8 @@ def key_release(view: View, statement: Statement, now: int, key: str) -> Changes
     grant = view.get(GrantRecord, body.grant)
     if job.offers.get(statement.by) != body.offer or offer is None or offer.ended:
         raise Stale("The key release is for a run that is not on.")
+    if job.body.blind is not None and not offer.code_released:
+        raise PolicyRefused("The developer has not released its code to this run yet.")
     if grant is None or job.grants.get(statement.by) != body.grant:
         raise PermissionDenied("The key release is not under its source unit's grant of this job.")
     if body.dataset not in grant.body.datasets:
@@ -132,6 +194,11 @@ def key_release(view: View, statement: Statement, now: int, key: str) -> Changes
     right = body.run_number == grant.runs_used if offer.released else body.run_number > grant.runs_used
     if not right or body.run_number > grant.body.runs:
         raise PolicyRefused("The grant's runs are used up or miscounted.")
+    if not grant.runs_used:
+        # Once for all datasets and runs of the grant: what is paid for is not refused later.
+        for own in (view.get(DatasetRecord, digest) for digest in grant.body.datasets):
+            assert own is not None
+            budget.require(view, job, own)
     offer = offer.model_copy(update={"released": {**offer.released, body.dataset: statement.digest}})
     grant = grant.model_copy(update={"runs_used": body.run_number})
     job = advanced(job, "key-release", statement)
@@ -195,4 +262,4 @@ def in_run(view: View, job: JobRecord) -> frozenset[str]:
 def _runs_used(view: View, job: JobRecord) -> bool:
     """Whether a source unit that would have to offer anew has no run left to release keys for."""
     grants = [view.get(GrantRecord, digest) for unit, digest in job.grants.items() if unit not in job.offers]
-    return any(grant is not None and grant.runs_used >= grant.body.runs for grant in grants)
+    return any(grant is not None and grant.used_up for grant in grants)

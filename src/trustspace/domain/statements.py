@@ -90,11 +90,13 @@ def read(kind: type[Model], value: Any, what: str) -> Model:
         return kind.model_validate_json(json.dumps(value, ensure_ascii=False, allow_nan=False))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
-        raise InvalidInput(
-            "The {what} is not well formed: field {field} ({problem}).",
-            what=what, field=field, problem=first["type"],
-        ) from None  # fmt: skip
+        field, problem = ".".join(str(part) for part in first["loc"]) or "(whole)", first["type"]
+    except (ValueError, RecursionError):  # NaN and infinities, which Python's parser lets through
+        field, problem = "(whole)", "json_invalid"
+    raise InvalidInput(
+        "The {what} is not well formed: field {field} ({problem}).",
+        what=what, field=field, problem=problem,
+    )  # fmt: skip
 
 
 def make(

@@ -1,13 +1,22 @@
-"""How strongly a sandbox isolates, in the words that grants, offers and certificates use."""
+"""How strongly a sandbox isolates, in the words that grants, offers and certificates use.
+
+The order is by what a job reaches when the outermost wall has a hole. Under gVisor that is a kernel of its own, in a
+process that is walled in again. In namespaces it is the host's kernel, in an empty root where other processes, files
+and networks do not exist; Landlock closes even that root once more. With Landlock and a filter alone everything of the
+host is in sight of the kernel's own checks, and one wrong rule would be enough: that tier comes last, although its
+filter lets fewer calls through than any other.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+TIER_GVISOR: Final = "gvisor"
 TIER_FULL: Final = "namespaces+landlock+seccomp"
 TIER_WITHOUT_LANDLOCK: Final = "namespaces+seccomp"
-# Strongest first. A host that gives neither is refused.
-TIERS: Final = (TIER_FULL, TIER_WITHOUT_LANDLOCK)
+TIER_WITHOUT_NAMESPACES: Final = "landlock+seccomp"
+# Strongest first. A host that gives none is refused.
+TIERS: Final = (TIER_GVISOR, TIER_FULL, TIER_WITHOUT_LANDLOCK, TIER_WITHOUT_NAMESPACES)
 ANY_TIER: Final = "any"
 
 

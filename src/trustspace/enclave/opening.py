@@ -17,14 +17,15 @@ from trustspace.data.handin import split_by_patient
 from trustspace.data.manifest import DatasetManifest
 from trustspace.data.parquet import read_parquet
 from trustspace.data.patients import patient_keys
-from trustspace.domain.binding import dataset_context, run_binding
-from trustspace.domain.bodies import Dataset, Evidence, Grant, KeyRelease, Policy
+from trustspace.domain.binding import code_binding, dataset_context, run_binding
+from trustspace.domain.bodies import CodeRelease, Dataset, Evidence, Grant, KeyRelease, Policy
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
 from trustspace.domain.statements import dump
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import RunError
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.evidence.facts import Delivered
+from trustspace.jobs.blind import open_bundle
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox import memory
 from trustspace.transport.session import Dossier
@@ -32,7 +33,10 @@ from trustspace.transport.session import Dossier
 
 @dataclass(frozen=True)
 class Order:
-    """What is to run, all of it from statements that were proven and replayed."""
+    """What is to run, all of it from statements that were proven and replayed.
+
+    ``code``: the bytes that the job names by digest; of blind code its ciphertext (see :func:`open_code`).
+    """
 
     dossier: Dossier
     job: JobRecord
@@ -79,6 +83,44 @@ class Rows:
     record_bytes: int
     checkpoint_key: bytes = field(repr=False)
     validation: pa.Table | None = None
+
+
+def open_code(order: Order, parameters: Parameters) -> bytes:
+    """The code bundle that runs, b"" where there is none. Blind code is opened here, into this process's memory.
+
+    Raises:
+        RunError: its key was released for something else or not at all, or it is not what its developer declared.
+
+    """
+    body = order.job.body
+    if body.blind is None:
+        return order.code
+    release = next(
+        (
+            s.body
+            for s in order.dossier.statements
+            if isinstance(s.body, CodeRelease) and s.body.offer == order.offer
+        ),
+        None,
+    )
+    if release is None:
+        raise RunError("not-opened")
+    info = code_binding(
+        job=order.job.statement,
+        offer=order.offer,
+        code=sha256_hex(order.code),
+        commitment=body.blind.commitment,
+        parameters=sha256_hex(canonical_json(body.parameters)),
+        evidence=sha256_hex(canonical_json(dump(order.evidence))),
+        challenges=order.challenges,
+        grants=order.job.grants.values(),
+        enclave=order.grant.body.enclave,
+    )
+    try:
+        key = order.run_key.open(bytes.fromhex(release.sealed_key), info)
+        return open_bundle(key, body.developer, body.blind, parameters, order.code)
+    except (VerificationFailed, InvalidInput) as error:
+        raise RunError("not-opened", error.public_message.encode() + b"\n") from None
 
 
 def open_rows(order: Order, parameters: Parameters, store: DatasetStore) -> Rows:

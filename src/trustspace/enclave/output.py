@@ -153,6 +153,7 @@ def _facts(
         history=order.history if unit == order.source_unit else None,
         participants=together.participation(unit) if together else None,
         prefix=own_name(order, "") if together is None else "",
+        blind=order.job.body.blind is not None,
     )
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustspace.aggregation.fixedpoint import decode_reals
@@ -17,7 +17,7 @@ from trustspace.enclave.checkpoint import Checkpoints
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RunError, failure_of
 from trustspace.enclave.federated import JointTraining, Progress, derive
-from trustspace.enclave.opening import Order, Rows, open_rows
+from trustspace.enclave.opening import Order, Rows, open_code, open_rows
 from trustspace.enclave.output import Evaluation, Found, Produced, Together, produce
 from trustspace.enclave.rounds import RoundFailed, Rounds
 from trustspace.enclave.transcript import Transcript
@@ -69,13 +69,18 @@ def execute(order: Order, host: Host, control: Control) -> Produced:
         parameters = agreed_parameters(order.job.body, order.dataset)
     except TrustspaceError as error:
         raise RunError("not-opened", error.public_message.encode()) from None
-    return compute(order, parameters, open_rows(order, parameters, host.store), host, control)
+    if parameters.limits.gpu and host.launcher.details.get("gpus", "none") == "none":
+        raise RunError("not-opened", b"The job asks for a GPU, and this enclave has none for jobs.\n")
+    code = open_code(order, parameters)
+    return compute(order, parameters, code, open_rows(order, parameters, host.store), host, control)
 
 
-def compute(order: Order, parameters: Parameters, rows: Rows, host: Host, control: Control) -> Produced:
-    """The rest of :func:`execute`, on rows that are open; errors as that has them."""
+def compute(
+    order: Order, parameters: Parameters, code: bytes, rows: Rows, host: Host, control: Control
+) -> Produced:
+    """The rest of :func:`execute`, with the code bundle and the rows open; errors as that has them."""
     with ExitStack() as stack:
-        run = _Run(order, host, control, parameters, rows, stack)
+        run = _Run(order, host, control, parameters, code, rows, stack)
         try:
             if parameters.kind == "statistics":
                 return run.statistics()
@@ -88,8 +93,9 @@ class _Run:
     """One run's inputs, and the ways that the kinds of jobs go through it."""
 
     def __init__(
-        self, order: Order, host: Host, control: Control, parameters: Parameters, rows: Rows, stack: ExitStack
-    ) -> None:
+        self, order: Order, host: Host, control: Control, parameters: Parameters, code: bytes, rows: Rows,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
         self._order = order
         self._host = host
         self._control = control
@@ -100,13 +106,19 @@ class _Run:
             cpu_seconds=parameters.limits.wall_seconds * parameters.limits.threads,
             memory_bytes=parameters.limits.memory_mib * _MIB,
             output_bytes=parameters.limits.output_mib * _MIB,
+            gpu=parameters.limits.gpu is True,
         )
+        # Counting and judging are not worth waiting for a GPU.
+        self._without_gpu = replace(self._limits, gpu=False)
         self._inputs = {
             "parameters": stack.enter_context(_memory(canonical_json(parameters.to_json()), "parameters")),
             "data": stack.enter_context(_descriptor(to_memfd(rows.train, "data"))),
         }
-        if order.code:
-            self._inputs["code"] = stack.enter_context(_memory(order.code, "code"))
+        if code:
+            self._inputs["code"] = stack.enter_context(_memory(code, "code"))
+        if order.job.body.blind is not None:
+            # Its presence alone says it: no line of the code comes to stand in a log that reviewers read.
+            self._inputs["blind"] = stack.enter_context(_memory(b"1", "blind"))
 
     def alone(self) -> Produced:
         """One domain by itself: its program once and, of a model, an evaluation."""
@@ -122,7 +134,7 @@ class _Run:
     def statistics(self) -> Produced:
         """Additive numbers of every domain, summed, then small cells suppressed by the strictest policy."""
         order, parameters = self._order, self._parameters
-        with self._finished(Task("statistics", self._inputs, self._limits)) as task:
+        with self._finished(Task("statistics", self._inputs, self._without_gpu)) as task:
             raw = self._read(task)
             log, first_row_ms = task.log, task.first_row_ms or 0
         try:
@@ -262,9 +274,8 @@ class _Run:
                 "data": judged_rows,
                 "members": self._inputs["data"],
             }
-            if "code" in self._inputs:
-                judged["code"] = self._inputs["code"]
-            with self._control.run(self._host.launcher, Task("evaluate", judged, self._limits)) as task:
+            judged |= {name: self._inputs[name] for name in ("code", "blind") if name in self._inputs}
+            with self._control.run(self._host.launcher, Task("evaluate", judged, self._without_gpu)) as task:
                 self._control.check()
                 if task.status != "finished":
                     return (None, None), nothing

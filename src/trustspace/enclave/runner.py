@@ -30,8 +30,10 @@ from trustspace.enclave.opening import Order
 from trustspace.enclave.output import Produced
 from trustspace.enclave.rounds import Identity, Journal, Roster, Rounds, Terms
 from trustspace.enclave.run import Host, execute
-from trustspace.errors import PolicyRefused, TrustspaceError, Unavailable
+from trustspace.errors import PolicyRefused, TrustspaceError, Unavailable, VerificationFailed
 from trustspace.evidence.facts import Delivered
+from trustspace.jobs.blind import MAX_SEALED_BYTES
+from trustspace.jobs.bundle import MAX_BYTES
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox.launcher import Launcher
 from trustspace.storage.files import write_atomic
@@ -43,7 +45,6 @@ _LOG = logging.getLogger(__name__)
 FAILURES = 20
 RESIGN_SECONDS = 240
 NOT_DELIVERED = frozenset({"failed", "rejected", "refused", "expired", "cancelled"})
-MAX_CODE_BYTES = 1 << 20
 # How long a joint job that names no time waits for a slow or lost source unit.
 WAIT_SECONDS = 300.0
 
@@ -225,15 +226,15 @@ class Runner:
             _LOG.warning("job %s demands a stronger sandbox than this host gives", job.statement[:12])
             return
         answered = []
-        for unit in job.body.source_units:
+        for holder in job.body.key_holders:
             open_ones = [
                 c
                 for c in dossier.view.all(ChallengeRecord)
-                if (c.source_unit, c.enclave, c.used) == (unit, self._key.hex(), False)
+                if (c.key_holder, c.enclave, c.used) == (holder, self._key.hex(), False)
             ]
             if not open_ones:
                 return
-            answered.append(Challenge(source_unit=unit, challenge=open_ones[-1].challenge))
+            answered.append(Challenge(key_holder=holder, challenge=open_ones[-1].challenge))
         key = OneTimeKey.generate()
         body = RunOffer(
             job=job.statement, run_key=key.public.hex(), challenges=tuple(answered), evidence=self._evidence
@@ -262,9 +263,8 @@ class Runner:
         grant = dossier.view.get(GrantRecord, job.grants.get(self._owner, ""))
         if grant is None or job.offers.get(self._owner) != run.offer:
             raise RunError("stopped")
-        code = self._session.link.fetch(job.body.code, MAX_CODE_BYTES) if job.body.code else b""
         order = Order(
-            dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, code,
+            dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, self._code(job),
             self._history(job),
         )  # fmt: skip
         if job.body.is_joint:
@@ -285,6 +285,16 @@ class Runner:
         # Its checkpoints stay until the job has left its run: should another member be lost before it hands in,
         # all go on from them.
         self._forget(digest)
+
+    def _code(self, job: JobRecord) -> bytes:
+        """The bytes that the job names as its code: the bundle or, of blind code, its ciphertext."""
+        if not job.body.code:
+            return b""
+        limit = MAX_BYTES if job.body.blind is None else MAX_SEALED_BYTES
+        try:
+            return self._session.link.fetch(job.body.code, limit)
+        except VerificationFailed as error:
+            raise RunError("not-opened", error.public_message.encode() + b"\n") from None
 
     def _hand_in(self, job: JobRecord, run: _Run, produced: Produced, body: Output) -> None:
         """Upload and sign, however long the space is away: a day's training is not lost to its restart."""

@@ -24,6 +24,8 @@ minimum_tier = "any"
 warm = 1
 # Threads for each job's numerical libraries. One makes results the same on every computer.
 threads = 1
+# The GPUs that jobs may ask for, by number, as in [0]: one job at a time each. Nothing else may use them.
+gpus = []
 """
 
 
@@ -36,12 +38,13 @@ class Settings:
     minimum_tier: str = "any"
     warm: int = 1
     threads: int = 1
+    gpus: tuple[int, ...] = ()
 
     def config(self, home: Path, runtime: Path | None) -> SandboxConfig:
         """The configuration of this enclave's launcher. Raises InvalidInput for a value that cannot be."""
         return SandboxConfig(
             runtime=runtime, app_directory=home / "app", backend=self.sandbox, user=self.sandbox_user,
-            minimum_tier=self.minimum_tier, warm=self.warm, threads=self.threads,
+            minimum_tier=self.minimum_tier, warm=self.warm, threads=self.threads, gpus=self.gpus,
         )  # fmt: skip
 
 
@@ -62,13 +65,15 @@ def read_settings(home: Path) -> Settings:
             "The file {path} is not valid TOML.", fix="Compare it with the one of a new enclave.", path=FILE
         ) from None
     known = {each.name: type(each.default) for each in fields(Settings)}
-    for name, value in content.items():
+    for name, said in content.items():
         if name not in known:
             raise InvalidInput(
                 "The file {path} has a setting {name}, which does not exist.",
                 fix="Use these: {known}.", path=FILE, name=name, known=", ".join(known),
             )  # fmt: skip
-        _check_kind(name, value, known[name])
+        if isinstance(said, list) and all(type(each) is int for each in said):
+            content[name] = tuple(said)
+        _check_kind(name, content[name], known[name])
     return Settings(**content)
 
 
@@ -76,5 +81,5 @@ def _check_kind(name: str, value: Any, kind: type) -> None:
     if type(value) is not kind:
         raise InvalidInput(
             "The setting {name} in {path} is of the wrong kind.",
-            fix="Give text in quotes, or a whole number, as in a new enclave's file.", name=name, path=FILE,
+            fix="Give text in quotes, a whole number or a list, as in a new enclave's file.", name=name, path=FILE,
         )  # fmt: skip

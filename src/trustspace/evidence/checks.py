@@ -52,7 +52,7 @@ def digests(facts: RunFacts, _: Policy) -> Finding:
 
 
 def declared_vs_observed(facts: RunFacts, _: Policy) -> Finding:
-    """Exactly the declared artifacts, of the declared kind, size and shape."""
+    """Exactly the declared artifacts, of the declared kind, size and shape; a look at what may hold anything."""
     declared = {artifact.name: artifact for artifact in facts.declared}
     observed = {artifact.name: artifact for artifact in facts.observed}
     wrong = set(declared) ^ set(observed)
@@ -73,6 +73,10 @@ def declared_vs_observed(facts: RunFacts, _: Policy) -> Finding:
         return Finding(
             "failed", say("declared_vs_observed.failed", names=", ".join(sorted(wrong)) or "-"), seen
         )
+    free = sorted(artifact.name for artifact in facts.declared if not artifact.is_exact)
+    if free:
+        words = say("declared_vs_observed.warned", count=len(observed), names=", ".join(free))
+        return Finding("warned", words, seen | {"free_form": free})
     return Finding("passed", say("declared_vs_observed.passed", count=len(observed)), seen)
 
 
@@ -122,7 +126,10 @@ def generalisation_gap(training: PartMetrics, withheld: PartMetrics) -> float | 
 
 
 def sizes(facts: RunFacts, _: Policy) -> Finding:
-    """How many of the records the files could hold if someone had filled them with records."""
+    """How many of the records the files could hold if someone had filled them with records.
+
+    Where nobody can read what filled them, room to hide many is reason enough to refuse.
+    """
     total = sum(artifact.bytes for artifact in facts.observed)
     seen: dict[str, Any] = {
         "bytes": total,
@@ -136,7 +143,7 @@ def sizes(facts: RunFacts, _: Policy) -> Finding:
     records = min(total // facts.record_bytes, facts.rows)
     seen["records_that_fit"] = records
     roomy = records * 100 > facts.rows * CAPACITY_WARNED_PERCENT
-    status: Status = "warned" if roomy else "passed"
+    status: Status = ("failed" if facts.blind else "warned") if roomy else "passed"
     return Finding(status, say(f"sizes.{status}", bytes=total, records=records, rows=facts.rows), seen)
 
 
@@ -167,14 +174,24 @@ def platform(facts: RunFacts, _: Policy) -> Finding:
 
 
 def custom_code(facts: RunFacts, policy: Policy) -> Finding:
-    """Whether code of the developer's met the data; amber at best, whatever else was measured."""
+    """Whether code of the developer's met the data; amber at best, whatever else was measured.
+
+    Blind code can be read by no reviewer: a policy must accept it by that name.
+    """
     seen = {
         "custom_code": "yes" if facts.custom_code else "no",
+        "blind": "yes" if facts.blind else "no",
         "model": facts.model,
         "policy": policy.custom_code,
     }
     if not facts.custom_code:
         return Finding("passed", say("custom_code.passed"), seen)
+    if facts.blind:
+        refused = "refuse" in (policy.custom_code, policy.blind_code)
+        seen["policy"] = "refuse" if refused else "accept"
+        if refused:
+            return Finding("failed", say("custom_code.blind_refused"), seen)
+        return Finding("warned", say("custom_code.blind"), seen)
     status: Status = "failed" if policy.custom_code == "refuse" else "warned"
     return Finding(status, say(f"custom_code.{status}"), seen)
 
@@ -263,6 +280,8 @@ def _described(artifact: ArtifactFacts) -> dict[str, Any]:
     seen: dict[str, Any] = {"media_type": artifact.media_type, "bytes": artifact.bytes}
     if artifact.columns:
         seen |= {"rows": artifact.rows, "columns": artifact.columns}
+    if artifact.width:
+        seen |= {"width": artifact.width, "height": artifact.height}
     if artifact.tensors:
         shown = [_tensor(info) for info in artifact.tensors[:SHOWN_TENSORS]]
         seen |= {"tensor_count": len(artifact.tensors), "tensors": shown}

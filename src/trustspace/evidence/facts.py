@@ -76,7 +76,8 @@ class RunFacts:
     the job saw; ``record_bytes``: mean size of one of these rows, in bytes, in the columns the job saw.
     ``training`` and ``withheld`` are None when the evaluation did not run. Tiers and kinds as in statements.
     ``joint``: whether several source units made one result by sums; then ``participants`` says how, None when
-    that is not known. ``statistics``: what a job of that kind released, None when it is not there.
+    that is not known. ``statistics``: what a job of that kind released, None when it is not there. ``blind``:
+    whether the developer sealed its code, so that no reviewer can read what ran.
     """
 
     kind: Literal["train", "statistics", "compute"]
@@ -102,6 +103,7 @@ class RunFacts:
     joint: bool = False
     participants: Participation | None = None
     statistics: Disclosure | None = None
+    blind: bool = False
 
     @classmethod
     def of(
@@ -124,6 +126,7 @@ class RunFacts:
         history: Sequence[Delivered] | None = (),
         participants: Participation | None = None,
         prefix: str = "",
+        blind: bool = False,
     ) -> Self:
         """The facts of a run of ``parameters`` that handed out ``artifacts``.
 
@@ -155,6 +158,7 @@ class RunFacts:
             joint=parameters.is_joint,
             participants=participants,
             statistics=_disclosed(parameters, artifacts),
+            blind=blind,
         )
 
 

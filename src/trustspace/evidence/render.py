@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,11 @@ from trustspace.evidence.words import FACTS, STATUSES, TITLES, VERDICTS, Languag
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+# Letters, marks and symbols that show nothing: Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt)
+# outside of those categories, and the empty braille pattern.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _LABELS: dict[str, dict[Language, str]] = {
     "verdict": {"en": "Verdict", "zh": "结论"},
     "limits": {"en": "What this cannot show", "zh": "本报告的局限"},
@@ -39,7 +45,8 @@ def neutralise(text: str) -> str:
     r"""``text`` on one line, with everything invisible written out as ``\u{1b}``.
 
     Control characters (and so ANSI sequences and line breaks), format characters (bidirectional overrides,
-    zero width), surrogates, private and unassigned code points are shown by number; long text is cut.
+    zero width), surrogates, private and unassigned code points, and letters and marks that show nothing are shown
+    by number; long text is cut.
     """
     cut = text[:MAX_CHARACTERS]
     shown = "".join(
@@ -52,7 +59,7 @@ def neutralise(text: str) -> str:
 def _harmless(character: str, following: str) -> bool:
     if character == "\\":  # written out where it would look like an escape of ours
         return following != "u{"
-    return character == " " or unicodedata.category(character) not in _INVISIBLE
+    return character == " " or not (unicodedata.category(character) in _INVISIBLE or _BLANK.match(character))
 
 
 def _facts(value: Any, lang: Language, name: str = "") -> Iterator[str]:

@@ -66,6 +66,12 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "Exactly the {count} declared files came out, each in its declared form.",
         "zh": "产出恰为申报的 {count} 个文件，格式均与申报一致。",
     },
+    "declared_vs_observed.warned": {
+        "en": "Exactly the {count} declared files came out. But the job left open what stands in some of them: "
+        "{names}. They may hold free text or anything else of their type: open them and look.",
+        "zh": "产出恰为申报的 {count} 个文件，但任务没有限定其中一些文件的内容：{names}。"
+        "其中可能有任意文字或其他内容，请打开查看。",
+    },
     "declared_vs_observed.failed": {
         "en": "What came out is not what was declared: {names}.",
         "zh": "产出与申报不符：{names}。",
@@ -120,6 +126,12 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "is room enough to hide many.",
         "zh": "全部文件共 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条，足以夹带较多记录。",
     },
+    "sizes.failed": {
+        "en": "All files together are {bytes} bytes. They could hold {records} of the {rows} records, and the code "
+        "that wrote them is blind: nobody can read what it put there.",
+        "zh": "全部文件共 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条；"
+        "而写出它们的是盲代码，无人能审阅它写入了什么。",
+    },
     "sizes.could_not_run": {
         "en": "The size of a record is not known, so nobody can say how many would fit.",
         "zh": "单条记录的大小未知，无法判断文件可容纳多少条记录。",
@@ -160,6 +172,16 @@ SENTENCES: dict[str, dict[Language, str]] = {
     "custom_code.failed": {
         "en": "The developer's own code met the data, which your policy refuses.",
         "zh": "开发方自己的代码接触过数据，而您的规则不允许。",
+    },
+    "custom_code.blind": {
+        "en": "The developer's own code met the data, and it is blind: sealed, so that nobody among you can read it. "
+        "Such code can hide records in a file in ways that no check finds. Look all the harder at what came out.",
+        "zh": "开发方自己的代码接触过数据，而且是盲代码：代码已密封，你们中无人能审阅。"
+        "这类代码可能以检验无法发现的方式夹带记录，请更加严格地查看产出。",
+    },
+    "custom_code.blind_refused": {
+        "en": "Blind code of the developer's met the data, which your policy refuses.",
+        "zh": "开发方的盲代码接触过数据，而您的规则不允许。",
     },
     "buyer_history.passed": {
         "en": "This buyer has received nothing computed from this data before.",
@@ -283,6 +305,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "accuracy": {"en": "accuracy", "zh": "准确率"},
     "alike": {"en": "groups that share one value", "zh": "取值全部相同的群体数"},
     "auc": {"en": "AUC", "zh": "AUC"},
+    "blind": {"en": "blind code", "zh": "盲代码"},
     "bytes": {"en": "bytes", "zh": "字节数"},
     "columns": {"en": "columns", "zh": "列数"},
     "commitments": {"en": "commitment", "zh": "承诺值"},
@@ -297,8 +320,10 @@ FACTS: dict[str, dict[Language, str]] = {
     "failed_above": {"en": "fails above", "zh": "高于此值不通过"},
     "fewest_demanded": {"en": "fewest rows you demand", "zh": "您要求的最少记录数"},
     "fewest_shown": {"en": "fewest rows shown", "zh": "公开的最少记录数"},
+    "free_form": {"en": "content left open", "zh": "内容未限定"},
     "gap": {"en": "difference", "zh": "差距"},
     "granted": {"en": "granted", "zh": "授权"},
+    "height": {"en": "pixels high", "zh": "高（像素）"},
     "hidden": {"en": "hidden", "zh": "已隐藏"},
     "loss": {"en": "loss", "zh": "损失"},
     "max_bytes": {"en": "at most bytes", "zh": "字节上限"},
@@ -329,6 +354,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "title": {"en": "title", "zh": "标题"},
     "training": {"en": "training patients", "zh": "训练患者"},
     "warned_above": {"en": "to be looked at above", "zh": "高于此值请留意"},
+    "width": {"en": "pixels wide", "zh": "宽（像素）"},
     "withheld": {"en": "patients never seen", "zh": "未参与训练的患者"},
     "withheld_patients": {"en": "patients kept from training", "zh": "未参与训练的患者数"},
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from trustspace.crypto.canonical import canonical_json
 from trustspace.domain.bodies import Dataset, Job
 from trustspace.errors import VerificationFailed
+from trustspace.jobs.blind import interface
 from trustspace.jobs.spec import Parameters
 
 
@@ -29,6 +30,7 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
         "parameters": canonical_json(parameters.to_json()) == canonical_json(job.parameters),
         "kind": job.kind == parameters.kind,
         "code": bool(job.code) == parameters.runs_custom_code,
+        "code.entry": job.blind is None or job.blind.entry == interface(parameters),
         "datasets": len(job.datasets) == len(parameters.datasets),
         # A secure sum counts each source unit once.
         "datasets.source_unit": len({use.source_unit for use in job.datasets}) == len(job.datasets),

@@ -10,38 +10,55 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.json_schema import check_value
 from trustspace.jobs.metrics import FEDERATED_FORMAT, METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.png import parse_png
 from trustspace.jobs.registry import Shape, expected_tensors, model_bytes
 from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, STATISTICS_ARTIFACT, Train
+from trustspace.jobs.sections_compute import OutputSpec
 from trustspace.jobs.statistics import check_statistics
 from trustspace.jobs.tensors import TensorInfo, read_tensors, tensor_infos
 
 MAX_JSON_BYTES = 1 << 20
 MAX_JSON_DEPTH = 32
 MAX_CSV_COLUMNS = 1024
+MAX_CSV_CELLS = 1 << 22
 MAX_CELL_CHARACTERS = 4096
+# What makes a spreadsheet run a cell, also as an East Asian keyboard writes it (OWASP, CSV Injection).
+_FORMULA_SIGNS = frozenset("=+-@＝＋－＠")
+# A cell of a column that holds no text. Bounded: a number of a thousand digits is a message.
+_PLAIN_CELL = re.compile(r"|true|false|[+-]?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class DeclaredArtifact:
-    """What may come out under a name. ``tensors`` is None where the platform cannot know the shapes."""
+    """What may come out under a name.
+
+    ``tensors`` is None where the platform cannot know the shapes. ``is_exact``: whether it is known what stands
+    in it; if not, it may hold anything of its media type.
+    """
 
     name: str
     media_type: str
     max_bytes: int
     tensors: tuple[tuple[str, Shape], ...] | None = None
+    is_exact: bool = True
 
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """What an artifact was seen to be; ``rows`` and ``columns`` are 0 where it is not a table."""
+    """What an artifact was seen to be.
+
+    ``rows`` and ``columns`` are 0 where it is not a table, ``width`` and ``height`` (pixels) where it is no picture.
+    """
 
     name: str
     media_type: str
@@ -49,6 +66,8 @@ class ArtifactFacts:
     tensors: tuple[TensorInfo, ...] = ()
     rows: int = 0
     columns: int = 0
+    width: int = 0
+    height: int = 0
 
     @property
     def numbers(self) -> int:
@@ -61,9 +80,7 @@ def declared_artifacts(parameters: Parameters) -> tuple[DeclaredArtifact, ...]:
     if parameters.statistics is not None:
         return (DeclaredArtifact(STATISTICS_ARTIFACT, "application/json", MIB),)
     if parameters.train is None:
-        return tuple(
-            DeclaredArtifact(o.name, o.media_type, o.max_bytes) for o in parameters.computing().outputs
-        )
+        return tuple(_declared(output) for output in parameters.computing().outputs)
     train, features = parameters.train, parameters.features
     tensors = None if train.model == "custom" else tuple(sorted(expected_tensors(train, features).items()))
     largest = model_bytes(train, features)
@@ -71,6 +88,13 @@ def declared_artifacts(parameters: Parameters) -> tuple[DeclaredArtifact, ...]:
         DeclaredArtifact(METRICS_ARTIFACT, "application/json", MIB),
         DeclaredArtifact(MODEL_ARTIFACT, "application/x-safetensors", largest, tensors),
     )
+
+
+def _declared(output: OutputSpec) -> DeclaredArtifact:
+    tensors = None
+    if output.tensors is not None:
+        tensors = tuple(sorted((name, spec.shape) for name, spec in output.tensors.items()))
+    return DeclaredArtifact(output.name, output.media_type, output.max_bytes, tensors, output.is_exact)
 
 
 def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
@@ -86,20 +110,19 @@ def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
             name=raw.name,
             limit=declared.max_bytes,
         )
-    if raw.media_type == "application/x-safetensors":
-        _check_tensors(raw, declared, parameters)
-    elif raw.media_type == "application/json":
+    if parameters.compute is not None:
+        output = next(output for output in parameters.compute.outputs if output.name == raw.name)
+        _check_output(raw, output)
+    elif raw.media_type == "application/x-safetensors":
+        _check_tensors(raw, declared, parameters.training(), parameters.features)
+    else:
         value = parse_json(raw.data)
         if parameters.statistics is not None:
             check_statistics(value, parameters)
-        elif parameters.train is not None and parameters.is_joint:
+        elif parameters.is_joint:
             check_joint_metrics(value, parameters)
-        elif parameters.train is not None:
-            check_training_metrics(value, parameters.train)
-    elif raw.media_type == "text/csv":
-        parse_csv(raw.data)
-    else:
-        raise VerificationFailed("Artifact {name} is of a kind that may not leave.", name=raw.name)
+        else:
+            check_training_metrics(value, parameters.training())
 
 
 def check_artifacts(artifacts: Sequence[RawArtifact], parameters: Parameters) -> None:
@@ -117,29 +140,77 @@ def check_artifacts(artifacts: Sequence[RawArtifact], parameters: Parameters) ->
 def describe_artifact(raw: RawArtifact) -> ArtifactFacts:
     """What ``raw`` is, for the reviewer's report. Raises VerificationFailed when its form is not sound."""
     tensors: tuple[TensorInfo, ...] = ()
-    rows = columns = 0
+    rows = columns = width = height = 0
     if raw.media_type == "application/x-safetensors":
         tensors = tensor_infos(raw.data)
     elif raw.media_type == "text/csv":
         table = parse_csv(raw.data)
         rows, columns = len(table) - 1, len(table[0])
-    return ArtifactFacts(raw.name, raw.media_type, len(raw.data), tensors, rows, columns)
+    elif raw.media_type == "image/png":
+        height, width = parse_png(raw.data).shape[:2]
+    return ArtifactFacts(raw.name, raw.media_type, len(raw.data), tensors, rows, columns, width, height)
 
 
-def _check_tensors(raw: RawArtifact, declared: DeclaredArtifact, parameters: Parameters) -> None:
-    read_tensors(raw.data)
-    if parameters.train is None:
+def _check_output(raw: RawArtifact, output: OutputSpec) -> None:
+    """Raise VerificationFailed unless ``raw`` is sound, and as the job's [compute] says where it says so."""
+    if output.media_type == "application/json":
+        value = parse_json(raw.data)
+        if output.json_schema is not None:
+            check_value(value, output.json_schema, name=raw.name)
+    elif output.media_type == "text/csv":
+        _check_table(parse_csv(raw.data), output)
+    elif output.media_type == "image/png":
+        parse_png(raw.data)
+    else:
+        read_tensors(raw.data)
+        if output.tensors is not None:
+            observed = {info.name: (info.dtype, info.shape) for info in tensor_infos(raw.data)}
+            if observed != {name: (spec.dtype, spec.shape) for name, spec in output.tensors.items()}:
+                raise VerificationFailed(
+                    "Artifact {name} does not hold exactly the declared tensors.", name=raw.name
+                )
+
+
+def _check_table(rows: list[list[str]], output: OutputSpec) -> None:
+    if output.columns is None or output.max_rows is None:
         return
+    if tuple(rows[0]) != output.columns:
+        raise VerificationFailed(
+            "Artifact {name} does not have exactly the declared columns.", name=output.name
+        )
+    if len(rows) - 1 > output.max_rows:
+        raise VerificationFailed(
+            "Artifact {name} has more than the declared {limit} rows.",
+            name=output.name,
+            limit=output.max_rows,
+        )
+    text = set(output.text_columns or ())
+    plain = [place for place, column in enumerate(output.columns) if column not in text]
+    if not all(_PLAIN_CELL.fullmatch(row[at]) for row in rows[1:] for at in plain):
+        raise VerificationFailed(
+            "Artifact {name} has text in a column that was not declared as text.",
+            fix="Name the column in text_columns.",
+            name=output.name,
+        )
+
+
+def _check_tensors(
+    raw: RawArtifact, declared: DeclaredArtifact, train: Train, features: Sequence[str]
+) -> None:
+    read_tensors(raw.data)
     infos = tensor_infos(raw.data)
     if any(info.dtype != "F32" for info in infos):
         raise VerificationFailed("Artifact {name} holds a tensor that is not float32.", name=raw.name)
     observed = {info.name: info.shape for info in infos}
-    expected = expected_tensors(parameters.train, parameters.features)
+    expected = expected_tensors(train, features)
     if declared.tensors is None:
         extra = {name: shape for name, shape in observed.items() if name not in expected}
         if any(not name.startswith("model.") for name in extra):
             raise VerificationFailed("Artifact {name} holds a tensor outside the model.", name=raw.name)
-        if sum(_product(shape) for shape in extra.values()) > (parameters.train.max_parameters or 0):
+        # Names are free: each costs a parameter, of which there are so many, or they would hold what they like.
+        if not all(_product(shape) for shape in extra.values()):
+            raise VerificationFailed("Artifact {name} holds a tensor without numbers.", name=raw.name)
+        if sum(_product(shape) for shape in extra.values()) > (train.max_parameters or 0):
             raise VerificationFailed(
                 "Artifact {name} holds more numbers than train.max_parameters.", name=raw.name
             )
@@ -265,6 +336,9 @@ def parse_csv(data: bytes) -> list[list[str]]:
     Raises VerificationFailed unless it is rectangular UTF-8 in its one encoding, with a name for every
     column, and no cell that a spreadsheet would run as a formula.
     """
+    # In memory a cell takes some sixty bytes, however short it is.
+    if data.count(b",") + data.count(b"\n") > MAX_CSV_CELLS:
+        raise VerificationFailed("A CSV artifact has more than {limit} cells.", limit=MAX_CSV_CELLS)
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
         same = encode_csv(rows) == data
@@ -284,7 +358,8 @@ def parse_csv(data: bytes) -> list[list[str]]:
                 raise VerificationFailed(
                     "A CSV artifact has a cell with control characters or too much text."
                 )
-            if cell[:1] in {"=", "+", "-", "@"} and not _is_number(cell):
+            # In regions that write 1,5 a semicolon begins a new cell.
+            if any(part[:1] in _FORMULA_SIGNS and not _is_number(part) for part in cell.split(";")):
                 raise VerificationFailed(
                     "A CSV artifact has a cell that a spreadsheet would run as a formula."
                 )

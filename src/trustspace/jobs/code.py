@@ -17,14 +17,31 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from trustspace.errors import InvalidInput
-from trustspace.jobs.bundle import require_entry
+from trustspace.jobs.bundle import parse_bundle, require_entry
 
 ROOT = "bundle"
+
+
+class Files(dict[str, str]):
+    """The files of a bundle, path to text. Of ``blind`` code no line may come to stand in a log."""
+
+    blind = False
+
+
+def files_of(inputs: Mapping[str, Any]) -> Files:
+    """The bundle among a program's inputs; an input ``blind`` beside it says that it was sealed.
+
+    Raises KeyError where there is none.
+    """
+    files = Files(parse_bundle(bytes(inputs["code"])))
+    files.blind = "blind" in inputs
+    return files
 
 
 class _Bundle(MetaPathFinder, InspectLoader):
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files
+        self._blind = isinstance(files, Files) and files.blind
 
     def _path(self, name: str) -> str | None:
         base = name.replace(".", "/")
@@ -41,14 +58,23 @@ class _Bundle(MetaPathFinder, InspectLoader):
     def is_package(self, fullname: str) -> bool:
         return str(self._path(fullname)).endswith("/__init__.py")
 
-    def get_source(self, fullname: str) -> str:
+    def _source(self, fullname: str) -> str:
         path = self._path(fullname)
         if path is None:
             raise ImportError(fullname)
         return self.files[path]
 
+    def get_source(self, fullname: str) -> str | None:
+        # What a traceback asks for the line to show.
+        return None if self._blind else self._source(fullname)
+
     def get_code(self, fullname: str) -> CodeType:
-        source, shown = self.get_source(fullname), f"{ROOT}/{self._path(fullname)}"
+        source, shown = self._source(fullname), f"{ROOT}/{self._path(fullname)}"
+        if self._blind:
+            try:
+                return compile(source, shown, "exec", dont_inherit=True)
+            except SyntaxError as error:  # which quotes the line
+                raise ImportError(f"{shown} is not valid Python (line {error.lineno})") from None
         # So that a traceback in the sealed log shows the line that failed.
         linecache.cache[shown] = (len(source), None, source.splitlines(keepends=True), shown)
         return compile(source, shown, "exec", dont_inherit=True)

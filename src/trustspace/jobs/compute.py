@@ -14,9 +14,9 @@ import pyarrow as pa
 from trustspace.data.handin import from_buffer
 from trustspace.errors import InvalidInput, TrustspaceError
 from trustspace.jobs.artifacts import check_artifact, encode_csv, encode_json
-from trustspace.jobs.bundle import parse_bundle
-from trustspace.jobs.code import load_entry
+from trustspace.jobs.code import files_of, load_entry
 from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.png import encode_png
 from trustspace.jobs.programs import Emit
 from trustspace.jobs.programs import Inputs as RawInputs
 from trustspace.jobs.spec import Parameters
@@ -71,6 +71,10 @@ class Outputs:
             write_tensors({key: np.asarray(value) for key, value in tensors.items()}),
         )
 
+    def png(self, name: str, picture: Any) -> None:
+        """Hand out a picture: bytes (uint8) of shape (height, width) or (height, width, 3)."""
+        self._take(name, "image/png", encode_png(np.asarray(picture)))
+
     def _take(self, name: str, media_type: str, data: bytes) -> None:
         if name in self.artifacts:
             raise InvalidInput("Output {name} was handed out already.", name=name)
@@ -87,7 +91,7 @@ class Outputs:
 def run(inputs: RawInputs, emit: Emit) -> None:
     """The program ``compute``: see :func:`trustspace.jobs.programs.compute`."""
     parameters = Parameters.from_json(json.loads(bytes(inputs["parameters"])))
-    files = parse_bundle(bytes(inputs["code"]))
+    files = files_of(inputs)
     table = from_buffer(inputs["data"])
     outputs = Outputs(parameters)
     load_entry(files, "main.py", "run")(Inputs(table, parameters, files), outputs)

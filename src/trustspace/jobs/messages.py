@@ -33,6 +33,8 @@ _KINDS = {
     "model_attributes_type": "a table",
 }
 _ODD_NAME = "?"
+# Nobody reads more, and a file of nothing but errors has a hundred thousand of them.
+MAX_PROBLEMS = 20
 _WITH_EXAMPLE = "For example: {example}"
 
 
@@ -43,6 +45,10 @@ class InvalidJobFile(InvalidInput):
         lines = "\n".join(f"  - {problem.public_message}" for problem in problems)
         if len(problems) == 1:
             super().__init__("The job file has a problem: {problem}", problem=problems[0].public_message)
+        elif len(problems) == MAX_PROBLEMS:
+            super().__init__(
+                "The job file has {count} problems, or more:\n{lines}", count=len(problems), lines=lines
+            )
         else:
             super().__init__("The job file has {count} problems:\n{lines}", count=len(problems), lines=lines)
         self.problems = tuple(problems)
@@ -55,12 +61,14 @@ class _Place(NamedTuple):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> tuple[InvalidInput, ...]:
-    """One readable problem for every field that ``error`` of validating ``model`` complains about."""
+    """One readable problem for each of the first fields that ``error`` of validating ``model`` complains about."""
     found: dict[str, InvalidInput] = {}
     for detail in error.errors(include_url=False, include_input=True):
         place = _locate(model, detail["loc"])
         problem = _problem(detail, place)
         found.setdefault(str(problem.details.get("field", place.path)), problem)
+        if len(found) == MAX_PROBLEMS:
+            break
     return tuple(found.values())
 
 
@@ -91,6 +99,9 @@ def _problem(detail: ErrorDetails, place: _Place) -> InvalidInput:
         return InvalidInput("{field} must be {kind}.", fix=shown, kind=_KINDS[kind], **details)
     if kind == "literal_error":
         return _not_a_choice(detail, place)
+    if kind in {"union_tag_invalid", "union_tag_not_found"} and place.field is not None:
+        choices = ", ".join(_arms(place.field.annotation))
+        return InvalidInput("{field} must be one of: {choices}.", field=f"{place.path}.type", choices=choices)
     if kind in {"greater_than_equal", "less_than_equal", "decimal_range"}:
         return _range_problem(place, context, shown, details)
     if kind == "string_too_short" or (kind == "too_short" and context["min_length"] == 1):
@@ -161,10 +172,17 @@ def _not_a_choice(detail: ErrorDetails, place: _Place) -> InvalidInput:
 def _locate(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
     """Follow pydantic's location through the models; steps that are no field (union arms) are dropped."""
     path, section, field = "", model, None
-    inside_field = False
+    inside_field = at_key = False
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
+            continue
+        if at_key:  # a key of a table of sections
+            path += f".{step if _PLAIN_NAME.fullmatch(step) else _ODD_NAME}"
+            at_key = False
+            continue
+        if field is not None and step in (arms := _arms(field.annotation)):
+            section, field = arms[step], None
             continue
         if inside_field:  # a key of a free table, or the name of an arm of a union
             continue
@@ -175,8 +193,24 @@ def _locate(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
         if child is None:
             inside_field = True
         else:
-            section = child
+            section, at_key = child, field is not None and _is_table(field.annotation)
     return _Place(path, field, section)
+
+
+def _is_table(annotation: Any) -> bool:
+    """Whether it is a table from names to sections."""
+    inner = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
+    return typing.get_origin(annotation) is dict or any(
+        typing.get_origin(argument) is dict for argument in inner
+    )
+
+
+def _arms(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The sections of a union that are told apart by their field ``type``, by what stands there."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        kind = annotation.model_fields.get("type")
+        return dict.fromkeys(_choices(kind), annotation)
+    return {k: v for argument in typing.get_args(annotation) for k, v in _arms(argument).items()}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -96,7 +96,7 @@ def exported(module: nn.Module) -> dict[str, torch.Tensor]:
 def to_arrays(module: nn.Module) -> dict[str, NDArray[Any]]:
     """The network's tensors as float32 arrays under their names in the model file."""
     return {
-        PREFIX + name: tensor.detach().to(torch.float32).contiguous().numpy()
+        PREFIX + name: tensor.detach().to("cpu", torch.float32).contiguous().numpy()
         for name, tensor in exported(module).items()
     }
 

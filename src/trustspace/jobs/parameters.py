@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.messages import problems_of
 from trustspace.jobs.registry import model_bytes
-from trustspace.jobs.sections import MIB, Compute, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
+from trustspace.jobs.sections import MIB, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
+from trustspace.jobs.sections_compute import Compute
 from trustspace.jobs.sections_joint import Federated, Statistics, check_federated
 
 FORMAT = "trustspace-parameters-v1"

@@ -35,6 +35,7 @@ from trustspace.jobs.training import (
     read_rows,
     set_up,
     table_of,
+    training_device,
 )
 
 Vector = NDArray[np.float32]
@@ -91,7 +92,7 @@ class _Member:
     ) -> None:
         self.parameters, self.platform, self.watched = parameters, platform, watched
         set_up(parameters)
-        self.module = build(parameters, code)
+        self.module = build(parameters, code).to(training_device(parameters))
         self.inputs: ModelInputs = model_inputs(rows, platform, parameters)
         self.target = loss_target(rows, platform, parameters)
         # In the order of names, as in a model file; the tensors are the network's own.
@@ -111,7 +112,9 @@ class _Member:
 
     def start_weights(self) -> Vector:
         """The seeded start weights, float32 [size]: the same from every worker."""
-        return np.concatenate([t.detach().to(torch.float32).numpy().ravel() for t in self.tensors.values()])
+        return np.concatenate(
+            [t.detach().to("cpu", torch.float32).numpy().ravel() for t in self.tensors.values()]
+        )
 
     def train(self, number: int, talk: Talk, *, counted: bool) -> dict[str, Any]:
         """One round from the model in ``talk.down``; the update (and control change) goes to ``talk.up``.
@@ -191,7 +194,7 @@ class _Member:
     def _hand_up_update(self, talk: Talk, common: Vector) -> Vector:
         update: Vector = np.frombuffer(talk.up, np.float32, self.size)
         for (name, before), (_, after) in zip(self._parts(common), self._parts(update), strict=True):
-            np.subtract(self.tensors[name].detach().numpy(), before, out=after)
+            np.subtract(self.tensors[name].detach().cpu().numpy(), before, out=after)
         return update
 
     def _validate(self) -> dict[str, Any]:
@@ -223,7 +226,7 @@ class _Member:
 
     def _shifts(self, optimiser: Optimiser, vector: Vector) -> dict[torch.Tensor, torch.Tensor]:
         parts = dict(self._parts(vector))
-        return {p: torch.from_numpy(parts[name]) for name, p in self._trained(optimiser).items()}
+        return {p: torch.from_numpy(parts[name]).to(p.device) for name, p in self._trained(optimiser).items()}
 
     def _control_change(self, optimiser: Optimiser, update: Vector, server: Vector, steps: int) -> Vector:
         """Scaffold, option II: the new control variate less the old, (x - y) / (K * rate) - c.

@@ -9,7 +9,15 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MODEL_ARTIFACT = "model.safetensors"
@@ -18,6 +26,7 @@ STATISTICS_ARTIFACT = "statistics.json"
 MEDIA_TYPES = {
     ".json": "application/json",
     ".csv": "text/csv",
+    ".png": "image/png",
     ".safetensors": "application/x-safetensors",
 }
 MIB = 1 << 20
@@ -300,61 +309,6 @@ class Train(Section):
         return self
 
 
-class OutputSpec(Section):
-    """One thing that a compute job may hand out."""
-
-    name: Annotated[Identifier, Field(description="File name of the output.", examples=["summary.json"])]
-    media_type: Annotated[
-        Literal["application/json", "text/csv", "application/x-safetensors"],
-        Field(description="What it is.", examples=["application/json"]),
-    ]
-    max_bytes: Annotated[int, Field(ge=1, le=1 << 30, description="Its largest size.", examples=[65536])]
-
-    @model_validator(mode="after")
-    def _rules(self) -> Self:
-        suffix = next((s for s, kind in MEDIA_TYPES.items() if kind == self.media_type), "")
-        if self.media_type == "application/json" and self.max_bytes > MIB:
-            raise rule(
-                "max_bytes", "{field} is too large for JSON.", "Use at most {limit}, or a CSV.", limit=MIB
-            )
-        if not self.name.endswith(suffix):
-            raise rule(
-                "name",
-                "{field} does not end as its media type does.",
-                "Let it end with {suffix}.",
-                suffix=suffix,
-            )
-        return self
-
-
-class Compute(Section):
-    """The developer's own ``run(inputs, outputs)`` in main.py."""
-
-    outputs: Annotated[
-        tuple[OutputSpec, ...],
-        Field(
-            min_length=1,
-            max_length=32,
-            description="Everything that may come out.",
-            examples=[[{"name": "summary.json", "media_type": "application/json", "max_bytes": 65536}]],
-        ),
-        BeforeValidator(to_tuple),
-    ]
-    arguments: Annotated[
-        dict[Identifier, Line | Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)] | bool],
-        Field(
-            max_length=64, description="Handed to run() as inputs.arguments.", examples=[{"group_by": "sex"}]
-        ),
-    ] = {}
-
-    @model_validator(mode="after")
-    def _rules(self) -> Self:
-        names = [output.name for output in self.outputs]
-        if len(set(names)) != len(names):
-            raise rule("outputs", "{field} names an output twice.", "Name each output once.")
-        return self
-
-
 class Terms(Section):
     """What the developer offers to the source units."""
 
@@ -375,7 +329,7 @@ class Terms(Section):
         Literal["all"], Field(description="Which source units must approve.", examples=["all"])
     ] = "all"
     sandbox_tier: Annotated[
-        Literal["any", "namespaces+seccomp", "namespaces+landlock+seccomp"],
+        Literal["any", "landlock+seccomp", "namespaces+seccomp", "namespaces+landlock+seccomp", "gvisor"],
         Field(description="Weakest sandbox that is acceptable.", examples=["any"]),
     ] = "any"
     evidence_kind: Annotated[
@@ -395,3 +349,13 @@ class Limits(Section):
         int, Field(ge=1, le=1024, description="Largest output, all together.", examples=[16])
     ] = 16
     threads: Annotated[int, Field(ge=1, le=64, description="Threads that compute.", examples=[1])] = 1
+    gpu: Annotated[
+        bool | None,
+        Field(
+            description="One whole GPU of the enclave's to itself; left out, none.",
+            examples=[True],
+            json_schema_extra=no_default,
+        ),
+        # One form for one meaning: what is signed says it only where it is so.
+        AfterValidator(lambda wanted: wanted or None),
+    ] = None

@@ -16,7 +16,6 @@ from trustspace.jobs.parameters import FORMAT, Kind, Parameters
 from trustspace.jobs.sections import (
     METRICS_ARTIFACT,
     MODEL_ARTIFACT,
-    Compute,
     DatasetUse,
     Identifier,
     Limits,
@@ -27,6 +26,7 @@ from trustspace.jobs.sections import (
     rule,
     to_tuple,
 )
+from trustspace.jobs.sections_compute import Compute
 from trustspace.jobs.sections_joint import Federated, Statistics
 
 MAX_FILE_BYTES = 256 << 10
@@ -60,6 +60,31 @@ class Code(Section):
     """Where the developer's code is, relative to the job file."""
 
     path: Annotated[Line, Field(description="A .py file or a folder.", examples=["model.py"])]
+    blind: Annotated[
+        bool,
+        Field(
+            description="Seal the code: nobody but the enclaves of a run opens it. Source units may refuse that.",
+            examples=[True],
+        ),
+    ] = False
+    host_can_read: Annotated[
+        bool,
+        Field(
+            description="Say in the signed job that whoever runs the host of an enclave can read blind code. Without "
+            "hardware evidence that is so, and must be said.",
+            examples=[True],
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if self.host_can_read and not self.blind:
+            raise rule(
+                "host_can_read",
+                "The field {field} is about blind code, and this code is open.",
+                "Add blind = true, or remove it.",
+            )
+        return self
 
 
 class JobFile(Section):
@@ -170,7 +195,8 @@ def parse_job_file(text: str) -> JobFile:
     """A job file from its text; errors as :func:`load_job_file` has them."""
     try:
         value = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # Beside TOMLDecodeError: a whole number of thousands of digits, and an exponent beyond Decimal's.
         raise InvalidInput(
             "The job file is not valid TOML: {reason}.",
             fix="Text needs quotes; lists need square brackets.",

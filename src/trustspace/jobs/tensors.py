@@ -11,7 +11,7 @@ import io
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,8 @@ def write_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     kinds = {name: _kind(name, array) for name, array in tensors.items()}
     names = sorted(tensors, key=lambda n: (_RANK[kinds[n]], n))
     for name in names:
-        shape, size = list(tensors[name].shape), tensors[name].nbytes
-        header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [offset, offset + size]}
+        shape, size = tensors[name].shape, tensors[name].nbytes
+        header[name] = _described(kinds[name], shape, offset, offset + size)
         offset += size
     # Written piece after piece: a large model is in memory once more, and not twice.
     file = io.BytesIO()
@@ -84,8 +84,8 @@ def _kind(name: str, array: NDArray[Any]) -> str:
 def read_tensors(data: bytes) -> dict[str, NDArray[Any]]:
     """Every tensor of a canonical file, as read-only arrays over ``data``.
 
-    Raises VerificationFailed for anything that :func:`write_tensors` would not have written (apart from the
-    metadata ``{"format": "pt"}``, which is let through), and for a value that is not a finite number.
+    Raises VerificationFailed for anything that :func:`write_tensors` would not have written, and for a value that
+    is not a finite number.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for info, start, stop in _entries(data):
@@ -122,19 +122,21 @@ def _entries(data: bytes) -> list[tuple[TensorInfo, int, int]]:
         raise VerificationFailed(
             "The tensor file's header is not a table of at most {limit} tensors.", limit=MAX_TENSORS
         )
-    body = dict(header)
-    if "__metadata__" in body and body.pop("__metadata__") != {"format": "pt"}:
+    if "__metadata__" in header:
         raise VerificationFailed("The tensor file carries metadata.")
-    if data[: 8 + header_bytes] != _encode_header(header):
-        raise VerificationFailed("The tensor file's header is not in its one form.")
     entries: list[tuple[TensorInfo, int, int]] = []
+    rebuilt: dict[str, Any] = {}
     offset = 0
-    for name, value in body.items():
+    for name, value in header.items():
         info, begin, end = _entry(name, value)
         if begin != offset or end - begin != math.prod(info.shape) * DTYPES[info.dtype].itemsize:
             raise VerificationFailed("The tensors do not lie one after the other.")
         offset = end
         entries.append((info, 8 + header_bytes + begin, 8 + header_bytes + end))
+        rebuilt[name] = _described(info.dtype, info.shape, begin, end)
+    # Built anew, and not the parsed header written again: the order of keys in an entry is a message too.
+    if data[: 8 + header_bytes] != _encode_header(rebuilt):
+        raise VerificationFailed("The tensor file's header is not in its one form.")
     order = [(_RANK[info.dtype], info.name) for info, _, _ in entries]
     if order != sorted(order) or 8 + header_bytes + offset != len(data):
         raise VerificationFailed("The tensors are not in their order, or bytes follow them.")
@@ -153,9 +155,15 @@ def _entry(name: str, value: Any) -> tuple[TensorInfo, int, int]:
         raise VerificationFailed("A tensor has a name that is not allowed.")
     if dtype not in DTYPES:
         raise VerificationFailed("Tensor {name} has a type that may not be exported.", name=name)
-    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 40 for n in numbers):
+    sound = len(shape) <= MAX_DIMENSIONS and all(type(n) is int and 0 <= n < 1 << 40 for n in numbers)
+    # An array without elements can have sizes that no library holds.
+    if not sound or math.prod(n for n in shape if n) >= 1 << 40:
         raise VerificationFailed("Tensor {name} has a shape that cannot be.", name=name)
     return TensorInfo(name, dtype, tuple(shape)), begin, end
+
+
+def _described(dtype: str, shape: Sequence[int], begin: int, end: int) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
 
 
 def _encode_header(header: Mapping[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from trustspace.data.handin import from_buffer
 from trustspace.errors import InvalidInput
 from trustspace.jobs.artifacts import encode_json
-from trustspace.jobs.bundle import parse_bundle
+from trustspace.jobs.code import Files, files_of
 from trustspace.jobs.features import Preparation, categorical_mask, column_of, read_features, read_target
 from trustspace.jobs.images import read_images
 from trustspace.jobs.metrics import METRICS_FORMAT, Quality, decimal_text, quality
@@ -54,7 +54,7 @@ def run(inputs: Inputs, emit: Emit) -> None:
         raise InvalidInput("Fewer than two rows have a usable value in column {column}.", column=train.target)
     print(f"training {train.model} on {len(rows.target)} rows, {rows.left_out} left out", flush=True)
     set_up(parameters)
-    module = build(parameters, code_of(inputs))
+    module = build(parameters, code_of(inputs)).to(training_device(parameters))
     trained = fit(module, rows, parameters)
     emit(
         MODEL_ARTIFACT, "application/x-safetensors", write_tensors({**trained.platform, **to_arrays(module)})
@@ -131,11 +131,12 @@ def one_pass(
     """Take every row once, in an order drawn from ``order``, or stop after ``most_steps`` steps."""
     train = parameters.training()
     module.train()
-    total = torch.zeros((), dtype=torch.float64)
+    device = device_of(module)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     seen = steps = 0
     for batch in batches(torch.randperm(len(target), generator=order), train.batch_size):
         optimiser.zero_grad()
-        loss = loss_of(train.task, module(inputs.take(batch)), target[batch])
+        loss = loss_of(train.task, module(inputs.take(batch).to(device)), target[batch].to(device))
         torch.autograd.backward(loss)
         optimiser.step()
         total += loss.detach() * len(batch)
@@ -230,13 +231,14 @@ def answers_of(
 ) -> NDArray[np.float64]:
     """What ``module`` says of ``rows``: its raw outputs, float64 [rows, outputs]."""
     module.eval()
+    device = device_of(module)
     inputs = model_inputs(rows, platform, parameters)
     outputs = parameters.training().outputs
     parts: list[NDArray[Any]] = []
     with torch.no_grad():
         for start in range(0, len(inputs), EVALUATION_BATCH_ROWS):
-            answers = module(inputs.take(slice(start, start + EVALUATION_BATCH_ROWS)))
-            parts.append(check_shape(answers, outputs).numpy().astype(np.float64))
+            answers = module(inputs.take(slice(start, start + EVALUATION_BATCH_ROWS)).to(device))
+            parts.append(check_shape(answers, outputs).cpu().numpy().astype(np.float64))
     return np.concatenate(parts) if parts else np.zeros((0, outputs))
 
 
@@ -263,6 +265,23 @@ def batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
         batch = order[start : start + size]
         if len(batch) > 1 or size == 1:
             yield batch
+
+
+def training_device(parameters: Parameters) -> torch.device:
+    """Where a model is trained: on the GPU that a job asked for, else on the processor.
+
+    Raises InvalidInput when the job was promised one and there is none.
+    """
+    if not parameters.limits.gpu:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InvalidInput("The job asks for a GPU, and there is none in its sandbox.")
+    return torch.device("cuda")
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a model is."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
 
 
 def set_up(parameters: Parameters) -> None:
@@ -301,6 +320,6 @@ def table_of(inputs: Inputs, name: str = "data") -> pa.Table:
     return from_buffer(inputs[name])
 
 
-def code_of(inputs: Inputs) -> dict[str, str] | None:
+def code_of(inputs: Inputs) -> Files | None:
     """The files of the code bundle, when the run has one."""
-    return parse_bundle(bytes(inputs["code"])) if "code" in inputs else None
+    return files_of(inputs) if "code" in inputs else None

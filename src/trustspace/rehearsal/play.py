@@ -129,7 +129,7 @@ class _Company:
         host = Host(DatasetStore(own, sample.unit), meter.as_launcher(), own, self._meet)
         try:
             order = self._stage.order(sample)
-            produced = compute(order, self._parameters, rows, host, self._controls[sample.unit])
+            produced = compute(order, self._parameters, order.code, rows, host, self._controls[sample.unit])
         except BaseException as error:
             with self._lock:
                 self.first = self.first or sample.unit

@@ -114,9 +114,11 @@ def _published(home: PartyHome, use: DatasetUse, table: pa.Table | None) -> Samp
 
 def _made_up(place: int, use: DatasetUse, table: pa.Table) -> Sample:
     digest = digest_of(f"source unit {use.source_unit or place}")
+    # Of a dataset's own policy nothing is known here: blind code is foretold no refusal that nobody has spoken.
+    policy = DEFAULT_POLICY.model_copy(update={"blind_code": "accept"})
     body = Dataset(
         dataset=use.id, version=use.version, manifest=digest_of("manifest"), description={}, mock=digest_of("mock"),
-        policy=DEFAULT_POLICY, custody="own", enclave=digest_of("enclave"),
+        policy=policy, custody="own", enclave=digest_of("enclave"),
     )  # fmt: skip
     return Sample(digest, use.source_unit or "", digest_of(f"dataset {place}"), body, table, False)
 

@@ -10,12 +10,21 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from trustspace.crypto.canonical import canonical_json, sha256_hex, verify_commitment
+from trustspace.crypto.canonical import SALT_BYTES, canonical_json, sha256_hex, verify_commitment
 from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain.binding import EVIDENCE, artifact_context, share_binding
-from trustspace.domain.bodies import SMALL_SUMS, DatasetUse, Evidence, Grant, Job, Reviewer, SealedEvidence
+from trustspace.domain.bodies import (
+    SMALL_SUMS,
+    BlindCode,
+    DatasetUse,
+    Evidence,
+    Grant,
+    Job,
+    Reviewer,
+    SealedEvidence,
+)
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules_request import needs_small_sums
@@ -25,11 +34,11 @@ from trustspace.enclave.opening import Order
 from trustspace.enclave.output import Produced
 from trustspace.enclave.rounds import Identity, Roster
 from trustspace.evidence.report import Report
+from trustspace.jobs.blind import declared
 from trustspace.jobs.spec import JobFile, Parameters
 from trustspace.rehearsal.samples import Sample, digest_of
 from trustspace.transport.session import Dossier
 
-_SALT_BYTES = 32
 RUN = digest_of("run")
 
 
@@ -95,8 +104,8 @@ class Stage:
         blob = next(b.data for b in produced.own_blobs if b.digest == evidence.blob)
         key = self._opens[unit].open(bytes.fromhex(evidence.keys[0].sealed), self._info(unit, evidence))
         content = unpad(open_bytes(key, artifact_context(self.record.statement, RUN, EVIDENCE), blob))
-        verify_commitment(evidence.commitment, content[_SALT_BYTES:], content[:_SALT_BYTES])
-        return Report.from_bytes(content[_SALT_BYTES:])
+        verify_commitment(evidence.commitment, content[SALT_BYTES:], content[:SALT_BYTES])
+        return Report.from_bytes(content[SALT_BYTES:])
 
     def _info(self, unit: str, evidence: SealedEvidence) -> bytes:
         return share_binding(
@@ -126,9 +135,17 @@ def _job(file: JobFile, code: bytes, samples: Sequence[Sample]) -> tuple[Job, Pa
         buyer=digest_of("buyer"), buyer_key=OneTimeKey.generate().public.hex(), datasets=uses,
         code=sha256_hex(code) if code else "", parameters=parameters.to_json(),
         minimum_participants=parameters.terms.minimum_participants, release_quorum=parameters.terms.release_quorum,
-        evidence_kind=parameters.terms.evidence_kind, expires=0,
+        evidence_kind=parameters.terms.evidence_kind, expires=0, blind=_blind(file, parameters, code),
     )  # fmt: skip
     return body, parameters
+
+
+def _blind(file: JobFile, parameters: Parameters, code: bytes) -> BlindCode | None:
+    """What the job would say of blind code. Nothing is sealed here; reviewers would see the same words."""
+    if file.code is None or not file.code.blind:
+        return None
+    salt = bytes(SALT_BYTES)
+    return declared(parameters, code, salt, len(code), host_can_read=file.code.host_can_read)
 
 
 def _dataset(sample: Sample) -> DatasetRecord:

@@ -10,7 +10,9 @@ Use::
 
 ``launcher`` is the enclave's handle (``task`` what it is given and gives back, ``conversation`` its side of
 a program that stays and is asked), ``service`` the keyless process behind it, ``spawn`` the making of one
-sandbox out of ``bubblewrap``, ``seccomp``, ``limits`` and ``cgroup``; ``inside`` is the worker, which adds
-``landlock``; ``doctor`` says what the host can give (``remedies``: in words), ``runtime`` finds and ``build``
-makes the files that a sandbox sees.
+sandbox out of what ``backends`` names (``bubblewrap``, ``confined``, ``gvisor``), ``seccomp``, ``limits`` and
+``cgroup``; ``inside`` is the worker, which first shuts itself in (``walls``: ``landlock``, ``filters``), and what a
+first one finds of itself is compared with what was ordered (``selfcheck``). ``doctor`` says what the host can give
+(``remedies``: in words, ``diagnosis``: for people), ``runtime`` finds and ``build`` makes the files that a sandbox
+sees.
 """

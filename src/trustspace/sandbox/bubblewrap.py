@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustspace.sandbox.command import worker_arguments
 from trustspace.sandbox.config import SandboxConfig
 from trustspace.sandbox.layout import APP, DEVICES, RUNTIME, SANDBOX_ID, SCRATCH, TESTS
 from trustspace.sandbox.runtime import Runtime
@@ -37,34 +39,43 @@ def plan(config: SandboxConfig, runtime: Runtime, app: Path) -> Plan:
     return Plan(runtime, app, config.test_programs, config.tmp_bytes, config.shm_bytes, config.threads)
 
 
-def library_mounts() -> list[str]:
-    """Options that show the host's shared C libraries, and nothing else of /usr.
+def library_folders() -> list[str]:
+    """Where the host keeps its shared C libraries, links left out.
 
     Debian keeps them in /usr/lib/<multiarch triplet>, Red Hat in /usr/lib64; /lib and /lib64 are links on
     a merged system and real directories on an old one.
     """
     triplet = f"{platform.machine()}-linux-gnu"
-    options: list[str] = []
-    folders = [
-        folder
-        for folder in (f"/usr/lib/{triplet}", "/usr/lib64")
-        if Path(folder).is_dir() and not Path(folder).is_symlink()
-    ]
+    folders = [folder for folder in (f"/usr/lib/{triplet}", "/usr/lib64") if _is_real_directory(folder)]
     # Where it is neither of the two (Arch), libraries lie in /usr/lib itself.
-    for folder in folders or ["/usr/lib"]:
+    folders = folders or ["/usr/lib"]
+    if _is_real_directory("/lib") and Path(f"/lib/{triplet}").is_dir():
+        folders.append(f"/lib/{triplet}")
+    if _is_real_directory("/lib64"):
+        folders.append("/lib64")
+    return folders
+
+
+def _is_real_directory(path: str) -> bool:
+    return Path(path).is_dir() and not Path(path).is_symlink()
+
+
+def library_mounts() -> list[str]:
+    """Options that show the host's shared C libraries, and nothing else of /usr."""
+    options: list[str] = []
+    for folder in library_folders():
         options += ["--ro-bind", folder, folder]
     for link in ("/lib", "/lib64"):
         if Path(link).is_symlink():
             options += ["--symlink", os.readlink(link), link]
-        elif Path(link).is_dir():
-            folder = link if link == "/lib64" else f"/lib/{triplet}"
-            if Path(folder).is_dir():
-                options += ["--ro-bind", folder, folder]
     return options
 
 
-def environment(made: Plan) -> dict[str, str]:
-    """The whole environment of a worker. A fixed hash seed keeps equal inputs giving equal outputs."""
+def environment(made: Plan, root: str = RUNTIME) -> dict[str, str]:
+    """The whole environment of a worker that sees its runtime at ``root``.
+
+    A fixed hash seed keeps equal inputs giving equal outputs.
+    """
     return {
         "HOME": "/tmp",  # noqa: S108
         "TMPDIR": "/tmp",  # noqa: S108
@@ -74,17 +85,23 @@ def environment(made: Plan) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(made.threads),
         "MALLOC_ARENA_MAX": "2",
-        **made.runtime.environment(RUNTIME),
+        **made.runtime.environment(root),
     }
 
 
-def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) -> list[str]:
-    """Every option of one sandbox; ``copies`` maps a path inside to a descriptor with its content."""
+def options(
+    made: Plan, *, seccomp: int, status: int, copies: dict[str, int],
+    more: Sequence[str] = (), variables: Mapping[str, str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Every option of one sandbox; ``copies`` maps a path inside to a descriptor with its content.
+
+    ``more`` are mounts, and ``variables`` what the environment has, beside what every sandbox has.
+    """
     result = [
         "--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(SANDBOX_ID), "--gid", str(SANDBOX_ID),
         "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv",
     ]  # fmt: skip
-    for name, value in environment(made).items():
+    for name, value in {**environment(made), **(variables or {})}.items():
         result += ["--setenv", name, value]
     result += ["--ro-bind", str(made.runtime.path), RUNTIME]
     # The copies of other versions of the package are no business of this one.
@@ -98,6 +115,7 @@ def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) ->
     result += ["--tmpfs", "/dev"]
     for name in DEVICES:
         result += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    result += more
     for folder, size in zip(SCRATCH, (made.tmp_bytes, made.shm_bytes), strict=True):
         result += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
     result += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH[0]]
@@ -105,14 +123,6 @@ def options(made: Plan, *, seccomp: int, status: int, copies: dict[str, int]) ->
 
 
 def worker_command(made: Plan, control: int, walls: str) -> list[str]:
-    """What runs inside: the runtime's interpreter without site, user site, script path or bytecode writing.
-
-    ``walls`` is JSON for ``inside.main``.
-    """
-    code = (
-        "import sys; sys.path += sys.argv[1:-2]; "
-        "from trustspace.sandbox.inside import main; main(int(sys.argv[-2]), sys.argv[-1])"
-    )
+    """What runs inside; ``walls`` is JSON for ``inside.main``."""
     paths = [APP, f"{RUNTIME}/site-packages", *([TESTS] if made.test_programs is not None else [])]
-    interpreter = f"{RUNTIME}/{made.runtime.executable}"
-    return [interpreter, "-S", "-s", "-P", "-B", "-c", code, *paths, str(control), walls]
+    return worker_arguments(f"{RUNTIME}/{made.runtime.executable}", paths, control, walls)

@@ -108,29 +108,29 @@ def _has_libseccomp() -> bool:
     )
 
 
-def ensure_user(say: Say) -> None:
+def ensure_user(say: Say, user: str = DEDICATED_USER) -> None:
     """As root: the system user that sandboxes run as, without login and home. Otherwise nothing."""
     if os.geteuid() != 0:
         return
     try:
-        pwd.getpwnam(DEDICATED_USER)
+        pwd.getpwnam(user)
         return
     except KeyError:
         pass
-    say(f"creating the system user {DEDICATED_USER}")
+    say(f"creating the system user {user}")
     nologin = next(
         (path for path in ("/usr/sbin/nologin", "/sbin/nologin") if Path(path).exists()), "/bin/false"
     )
     done = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", nologin,
-         "--comment", "trustspace sandboxes", DEDICATED_USER],
+         "--comment", "trustspace sandboxes", user],
         capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise CannotIsolate(
             "The system user {user} cannot be created: {reason}.",
             fix="Create it with `useradd --system --no-create-home`, or run the enclave as an ordinary user.",
-            user=DEDICATED_USER,
+            user=user,
             reason=done.stderr.decode(errors="replace").strip(),
         )
 

@@ -1,9 +1,10 @@
-"""Control groups: memory and processes counted for a whole task (cgroups(7)), where the host lets us.
+"""Control groups: memory, processes and processors for a whole task (cgroups(7)), where the host lets us.
 
 The enclave's side, while it may be root, makes one directory for its launcher and gives it to the
 sandbox's user (``prepare``); the launcher makes one below it for each task. Version 2 needs a delegated
 subtree (``Delegate=yes`` in systemd) or root; version 1 needs root. Without either, ``prepare`` returns
-None and resource limits alone hold, for each process.
+None and resource limits alone hold, for each process. The controller of processors may be missing alone
+(``Base.cpu`` is empty then).
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from trustspace.sandbox.config import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "trustspace-"
-# bubblewrap's own two processes, and the threads that libraries start while a warm worker imports them.
-OWN_PROCESSES = 2
-WAITING_PROCESSES = 64
+# The threads that libraries start while a warm worker imports them.
+WAITING_PROCESSES = 62
+# The kernel's own default period of a quota, in microseconds (Documentation/scheduler/sched-bwc.rst).
+PERIOD_US = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,19 @@ class Base:
     version: int
     memory: str
     pids: str
+    cpu: str = ""
 
     def to_message(self) -> dict[str, Any]:
-        return {"version": self.version, "memory": self.memory, "pids": self.pids}
+        return {"version": self.version, "memory": self.memory, "pids": self.pids, "cpu": self.cpu}
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Base:
-        return cls(int(message["version"]), str(message["memory"]), str(message["pids"]))
+        version, *folders = (message[name] for name in ("version", "memory", "pids", "cpu"))
+        return cls(int(version), *map(str, folders))
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys((Path(self.memory), Path(self.pids))))
+        return tuple(dict.fromkeys(Path(one) for one in (self.memory, self.pids, self.cpu) if one))
 
 
 def prepare(
@@ -84,8 +88,18 @@ def _prepare_v2(root: Path, memberships: str, name: str) -> Base | None:
             (folder / "cgroup.subtree_control").write_text("+memory +pids")
         except OSError:
             continue
-        return Base(2, str(folder), str(folder))
+        return Base(2, str(folder), str(folder), str(folder) if _with_cpu(parent, folder) else "")
     return None
+
+
+def _with_cpu(*groups: Path) -> bool:
+    """Ask for the controller of processors from the top down; whether the last group's children have it."""
+    for group in groups:
+        with contextlib.suppress(OSError):
+            (group / "cgroup.subtree_control").write_text("+cpu")
+    with contextlib.suppress(OSError):
+        return "cpu" in (groups[-1] / "cgroup.subtree_control").read_text().split()
+    return False
 
 
 def _step_aside(parent: Path) -> None:
@@ -98,9 +112,11 @@ def _step_aside(parent: Path) -> None:
 
 def _prepare_v1(root: Path, memberships: str, name: str) -> Base | None:
     folders: dict[str, str] = {}
-    for controller in ("memory", "pids"):
+    for controller in ("memory", "pids", "cpu"):
         mount = root / controller
         if not (mount / "cgroup.procs").is_file():
+            if controller == "cpu":
+                break
             return None
         own = next(
             (line.split(":", 2)[2].lstrip("/") for line in memberships.splitlines()
@@ -157,26 +173,32 @@ def _remove_abandoned(base: Base) -> None:
 class Group:
     """One sandbox's group, made and used by the launcher."""
 
-    def __init__(self, base: Base, name: str) -> None:
-        """Raises OSError when it cannot be made; nothing is left then. It has no limits yet."""
+    def __init__(self, base: Base, name: str, *, own_bytes: int = 0, own_processes: int = 2) -> None:
+        """``own``: what the backend needs itself, on top of what a task may use (``command.Backend``).
+
+        Raises OSError when it cannot be made; nothing is left then. It has no limits yet.
+        """
+        self._own_bytes, self._own_processes = own_bytes, own_processes
         self._version = base.version
         self._memory = Path(base.memory) / name
         self._pids = Path(base.pids) / name
+        self._cpu = Path(base.cpu) / name if base.cpu else None
         try:
             for folder in self._folders:
                 folder.mkdir()
-            self._set(self._pids, "pids.max", WAITING_PROCESSES)
+            self._set(self._pids, "pids.max", WAITING_PROCESSES + own_processes)
         except OSError:
             self.remove()
             raise
 
-    def limit(self, limits: Limits, shared_bytes: int = 0) -> None:
+    def limit(self, limits: Limits, shared_bytes: int = 0, *, processors: int = 0) -> None:
         """From now on the group may use what a task may. Raises OSError when it uses more already.
 
         A page counts for whoever touches it first, whosever the memory file is: ``shared_bytes`` is what
-        the task is to fill of ours, and comes on top of its limit.
+        the task is to fill of ours, and comes on top of its limit. ``processors``: how many it may keep busy on
+        average, 0 for all.
         """
-        memory_bytes = limits.memory_bytes + shared_bytes
+        memory_bytes = limits.memory_bytes + shared_bytes + self._own_bytes
         if self._version == 2:
             # Version 2 would accept a limit below what is used, and kill.
             if self._number("memory.current") > memory_bytes:
@@ -187,18 +209,26 @@ class Group:
         else:
             self._set(self._memory, "memory.limit_in_bytes", memory_bytes)
             self._set(self._memory, "memory.memsw.limit_in_bytes", memory_bytes, optional=True)
-        # What the backend itself needs comes on top.
-        self._set(self._pids, "pids.max", limits.processes + OWN_PROCESSES)
+        self._set(self._pids, "pids.max", limits.processes + self._own_processes)
+        if self._cpu is not None and processors:
+            # Version 1 refuses more than a group around ours has, which then is the limit.
+            if self._version == 2:
+                self._set(self._cpu, "cpu.max", f"{processors * PERIOD_US} {PERIOD_US}", optional=True)
+            else:
+                self._set(self._cpu, "cpu.cfs_period_us", PERIOD_US, optional=True)
+                self._set(self._cpu, "cpu.cfs_quota_us", processors * PERIOD_US, optional=True)
 
     def _number(self, name: str) -> int:
         return int((self._memory / name).read_text())
 
     @property
     def _folders(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys((self._memory, self._pids)))
+        return tuple(
+            dict.fromkeys((self._memory, self._pids, *([self._cpu] if self._cpu is not None else [])))
+        )
 
     @staticmethod
-    def _set(folder: Path, name: str, value: int, *, optional: bool = False) -> None:
+    def _set(folder: Path, name: str, value: int | str, *, optional: bool = False) -> None:
         try:
             (folder / name).write_text(str(value))
         except OSError:

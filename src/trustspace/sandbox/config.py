@@ -26,7 +26,7 @@ class Limits:
 
     ``cpu_seconds`` counts for each process of the task, ``wall_seconds``, ``memory_bytes`` and
     ``processes`` (threads included) for the whole task. Where no cgroup can be had, memory is counted
-    for each process (``Launcher.details["memory"]`` says so).
+    for each process (``Launcher.details["memory"]`` says so). ``gpu``: one whole GPU, waited for.
     """
 
     wall_seconds: int = 600
@@ -34,6 +34,7 @@ class Limits:
     memory_bytes: int = 2048 * MIB
     output_bytes: int = 64 * MIB
     processes: int = 64
+    gpu: bool = False
 
     def __post_init__(self) -> None:
         bounds = {
@@ -67,6 +68,7 @@ class SandboxConfig:
 
     ``backend`` is what walls sandboxes in; a host that cannot give it is refused. ``warm`` sandboxes are kept
     started and waiting, torch imported and no data in them (about 200 MiB each); each is used once.
+    ``gpus`` are the numbers of the GPUs that jobs may have (``gpu``), one job at a time each.
 
     ``test_programs`` is for tests alone: a directory of modules whose functions may then be named as
     ``module:function``. Without it only the programs in trustspace.jobs.programs exist, whatever a task
@@ -82,6 +84,7 @@ class SandboxConfig:
     concurrent: int = 8
     backend: str = "namespaces"
     warm: int = 0
+    gpus: tuple[int, ...] = ()
     cgroups: bool = True
     landlock: bool = True
     app_directory: Path | None = None
@@ -100,6 +103,16 @@ class SandboxConfig:
                 "{backend} is nothing that sandboxes are made with.",
                 fix="Use one of: {known}.", backend=self.backend, known=", ".join(BACKENDS),
             )  # fmt: skip
+        if self.gpus and self.backend != "namespaces":
+            raise InvalidInput(
+                "Jobs can have a GPU in namespaces only, not with {backend}.",
+                fix='Set sandbox = "namespaces", or gpus = [].', backend=self.backend,
+            )  # fmt: skip
+        if len(set(self.gpus)) != len(self.gpus) or not all(0 <= number < 64 for number in self.gpus):
+            raise InvalidInput(
+                "The setting gpus is not a list of different GPUs.",
+                fix="Give their numbers as `nvidia-smi -L` shows them: gpus = [0].",
+            )
         for name, value, low, high in (("warm", self.warm, 0, MAX_WARM), ("threads", self.threads, 1, 1024)):
             if not low <= value <= high:
                 raise InvalidInput(

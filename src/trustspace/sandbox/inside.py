@@ -1,6 +1,6 @@
 """The worker: the first code of ours inside a sandbox, and the last before a job's.
 
-It shuts the last doors (Landlock), imports what it is told to, and waits for its orders and descriptors on one
+It shuts the last doors (``walls``), imports what it is told to, and waits for its orders and descriptors on one
 packet socket. Then it sets the task's limits, maps the inputs, says "started", closes the socket and runs the
 program. What the program emits
 goes, packed, into the output memory, which can only get smaller. From the first line of a job's code on,
@@ -12,6 +12,7 @@ A session has a second socket besides, which stays: it leads to the enclave alon
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import json
 import mmap
@@ -21,11 +22,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trustspace.sandbox import landlock, limits, protocol
+from trustspace.sandbox import layout, limits, protocol, walls
 
 EXIT_FAILED = 1
 EXIT_OUTPUT_TOO_LARGE = 97
 SELF_CHECK = "self-check"
+# Overwrites a GPU's memory between two jobs.
+CLEARING = "clear-gpu"
 
 Emit = Callable[[str, str, bytes], None]
 
@@ -54,14 +57,14 @@ class Talk:
         protocol.send_plain(self._sock, message)
 
 
-def main(control_descriptor: int, walls: str) -> None:
+def main(control_descriptor: int, ordered: str) -> None:
     """Run one task and end the process. Never returns.
 
-    ``walls`` is a JSON object: ``landlock``, if there, [read, scratch, write] for ``landlock.restrict``;
-    ``preload``, modules to import before there is a task.
+    ``ordered`` is a JSON object: what ``walls.shut`` takes, and ``preload``, modules to import before there is
+    a task.
     """
     try:
-        code = _run(control_descriptor, json.loads(walls))
+        code = _run(control_descriptor, json.loads(ordered))
     except _OutputTooLarge:
         code = EXIT_OUTPUT_TOO_LARGE
     except SystemExit as end:
@@ -78,11 +81,17 @@ def main(control_descriptor: int, walls: str) -> None:
     os._exit(code)
 
 
-def _run(control_descriptor: int, walls: dict[str, Any]) -> int:
-    version = landlock.restrict(*walls["landlock"]) if "landlock" in walls else 0
+def _run(control_descriptor: int, ordered: dict[str, Any]) -> int:
+    version = walls.shut(ordered)
+    if control_descriptor == 0:
+        # Where nothing but standard input can be inherited. A job's own files do not become its standard input.
+        control_descriptor = os.dup(0)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     control = socket.socket(fileno=control_descriptor)
-    if walls["preload"]:
-        for name in walls["preload"]:
+    if ordered["preload"]:
+        for name in ordered["preload"]:
             importlib.import_module(name)
         protocol.send_plain(control, {"event": "warm"})
     received = protocol.receive(control)
@@ -95,11 +104,7 @@ def _run(control_descriptor: int, walls: dict[str, Any]) -> int:
     limits.apply_in_worker(orders["limits"], orders["cpu_seconds"])
     views = {name: _map(descriptor) for name, descriptor in zip(orders["inputs"], inputs, strict=True)}
     name = orders["program"]
-    program: Callable[..., None] = (
-        _self_check
-        if name == SELF_CHECK
-        else _resolve(name, session=orders["session"], test=orders["test_programs"])
-    )
+    program = _resolve(name, session=orders["session"], test=orders["test_programs"])
     talk = _talk(*conversation) if conversation else None
     protocol.send_plain(control, {"event": "started", "landlock": version})
     control.close()
@@ -133,6 +138,12 @@ def _talk(sock: int, down: int, up: int) -> Talk:
 
 def _resolve(name: str, *, session: bool, test: bool) -> Callable[..., None]:
     """The program or session of that name; ``module:function`` only where the launcher was started for tests."""
+    if name == SELF_CHECK:
+        return _self_check
+    if name == CLEARING:
+        from trustspace.sandbox import clearing
+
+        return clearing.run
     if test and ":" in name:
         module, function = name.split(":", 1)
         found: Callable[..., None] = getattr(importlib.import_module(module), function)
@@ -163,11 +174,23 @@ def _self_check(inputs: Mapping[str, memoryview], emit: Emit) -> None:
     emit("self-check.json", "application/json", json.dumps(_observe(), sort_keys=True).encode())
 
 
+def _child() -> None:
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _scratch(folder: str) -> None:
+    path = f"{folder}/self-check-{os.getpid()}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    os.unlink(path)
+
+
 def _observe() -> dict[str, Any]:
     import resource
 
     libc = ctypes.CDLL(None, use_errno=True)
-    pr_get_seccomp, pr_get_no_new_privs, pr_capbset_read = 21, 39, 23
+    pr_get_dumpable, pr_get_seccomp, pr_get_no_new_privs, pr_capbset_read = 3, 21, 39, 23
 
     def refused(action: Callable[[], object]) -> bool:
         try:
@@ -179,6 +202,8 @@ def _observe() -> dict[str, Any]:
     return {
         "uid": os.getuid(),
         "pid": os.getpid(),
+        "dumpable": libc.prctl(pr_get_dumpable, 0, 0, 0, 0),
+        "kernel": os.uname().release,
         "seccomp": libc.prctl(pr_get_seccomp, 0, 0, 0, 0),
         "no_new_privs": libc.prctl(pr_get_no_new_privs, 0, 0, 0, 0),
         "capabilities": sum(libc.prctl(pr_capbset_read, number, 0, 0, 0) == 1 for number in range(41)),
@@ -187,5 +212,8 @@ def _observe() -> dict[str, Any]:
         "root_read_only": refused(lambda: os.mkdir("/probe")),
         # Only Landlock closes this one: the mounts show an (almost empty) root.
         "root_closed": refused(lambda: os.listdir("/")),
+        "no_process": refused(_child),
+        "no_signal": refused(lambda: os.kill(os.getppid(), 0)),
+        "no_scratch": all(refused(functools.partial(_scratch, folder)) for folder in layout.SCRATCH),
         "environment": sorted(os.environ),
     }

@@ -63,10 +63,19 @@ def _syscall(number: int, *arguments: object) -> int:
 
 def abi() -> int:
     """The kernel's Landlock version, 0 where there is none or it is switched off."""
+    return look()[0]
+
+
+def look() -> tuple[int, int]:
+    """The kernel's Landlock version, and the errno when it is 0.
+
+    ENOSYS: the kernel is too old or made without it (or a container's filter says so); EOPNOTSUPP: it is switched off;
+    EPERM: a container's filter forbids it.
+    """
     try:
-        return _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
-    except OSError:
-        return 0
+        return _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)), 0
+    except OSError as error:
+        return 0, error.errno or 0
 
 
 def _handled_files(version: int) -> int:
@@ -75,11 +84,14 @@ def _handled_files(version: int) -> int:
     return (1 << known) - 1
 
 
-def restrict(read: Iterable[str], scratch: Iterable[str], write: Iterable[str] = ()) -> int:
+def restrict(
+    read: Iterable[str], scratch: Iterable[str], write: Iterable[str] = (), devices: Iterable[str] = ()
+) -> int:
     """Leave this process, and whatever it starts, only these paths; return the Landlock version used.
 
     ``read``: files and directories to read. ``scratch``: directories to do anything in but make devices,
-    sockets and pipes. ``write``: single files to write to (``/dev/null``). No file can be executed any more;
+    sockets and pipes. ``write``: single files to write to (``/dev/null``). ``devices``: device files to use in any
+    way, by their ioctls too. No file can be executed any more;
     from ABI 4 no TCP port can be used, from ABI 6 no signal and no abstract socket leaves the domain.
     A path that does not exist is left out. Raises OSError when the kernel has no Landlock.
     """
@@ -95,6 +107,7 @@ def restrict(read: Iterable[str], scratch: Iterable[str], write: Iterable[str] =
             (read, _READ),
             (scratch, _SCRATCH),
             (write, _BIT["write_file"] | _BIT["read_file"]),
+            (devices, _BIT["write_file"] | _BIT["read_file"] | _BIT["ioctl_dev"]),
         ):
             for path in paths:
                 _allow(ruleset, path, rights & handled)

@@ -10,24 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from trustspace.domain.tiers import TIER_FULL, TIER_WITHOUT_LANDLOCK, tier_satisfies
+from trustspace.domain.tiers import tier_satisfies
 from trustspace.errors import CannotIsolate, Unavailable
-from trustspace.sandbox import bubblewrap, cgroup, doctor, layout, memory, protocol, seccomp
+from trustspace.sandbox import bubblewrap, cgroup, doctor, gpu, memory, protocol, selfcheck, startup
 from trustspace.sandbox.config import MIB, Limits, SandboxConfig
 from trustspace.sandbox.conversation import Conversation, ConversationEnded
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.inside import SELF_CHECK
-from trustspace.sandbox.runtime import Runtime, ensure_app, find_runtime
+from trustspace.sandbox.runtime import ensure_app, find_runtime
 from trustspace.sandbox.task import Channel, Result, Task, check_channel, check_task, read_result
 
 __all__ = [
@@ -37,6 +35,8 @@ __all__ = [
 
 START_SECONDS = 30.0
 SELF_CHECK_LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=256 * MIB, output_bytes=64 << 10)
+# What is imported counts.
+WARM_SELF_CHECK_LIMITS = replace(SELF_CHECK_LIMITS, memory_bytes=2048 * MIB)
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,13 @@ class Launcher:
         control: socket.socket,
         concurrent: int,
         base: cgroup.Base | None,
+        gpus: Sequence[int] = (),
     ) -> None:
         self._process = process
         self._control = control
         self._base = base
         self._slots = threading.BoundedSemaphore(concurrent)
+        self._leases = gpu.Leases(gpus)
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Result]] = {}
         self._next = 1
@@ -109,36 +111,46 @@ class Launcher:
         identity = sandbox_identity(config.user)
         runtime = find_runtime(config.runtime)
         app = ensure_app(runtime, config.app_directory)
-        bwrap = shutil.which("bwrap")
-        assert bwrap is not None
-        landlock = config.landlock and report.facts.landlock_abi > 0
+        # gVisor's kernel has none.
+        landlock = config.landlock and report.facts.landlock_abi > 0 and config.backend != "gvisor"
         base = cgroup.prepare(identity.uid, identity.gid) if config.cgroups else None
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as done:
             if base is not None:
                 undo.callback(cgroup.remove, base)
-            program = memory.sealed("filter", seccomp.compile_filter(memory_counted=base is not None))
+            program = memory.sealed(
+                "filter", startup.job_filter(config, report.facts, counted=base is not None)
+            )
             done.callback(os.close, program)
-            process, control = _spawn(runtime, app, identity.drop())
-            launcher = cls(process, control, config.concurrent, base)
+            process, control = startup.spawn(runtime, app, identity.drop())
+            launcher = cls(process, control, config.concurrent, base, config.gpus)
             undo.callback(launcher.close)
             if base is not None:
                 cgroup.enter_launcher(base, process.pid)
             made = bubblewrap.plan(config, runtime, app)
-            launcher._introduce(_orders(config, made, bwrap, base, landlock=landlock), program)
-            launcher.tier = TIER_FULL if landlock else TIER_WITHOUT_LANDLOCK
+            launcher._introduce(startup.orders(config, made, report.facts, base, landlock=landlock), program)
+            launcher.tier = report.tier
             launcher.measurement = app.name
             launcher.details = {
+                "backend": config.backend,
                 "user": "dedicated" if identity.dedicated else "same",
                 "memory": f"cgroup v{base.version}" if base else "limits of each process",
+                "processors": str(config.threads + 1) if base and base.cpu else "not limited",
                 "landlock": str(report.facts.landlock_abi) if landlock else "none",
-                "bubblewrap": report.facts.bwrap_version,
+                "bubblewrap": report.facts.bwrap_version if config.backend == "namespaces" else "none",
+                "gvisor": report.facts.gvisor.version if report.facts.gvisor is not None else "none",
                 "kernel": report.facts.kernel,
                 "python": runtime.python_version,
                 "runtime_lock": runtime.lock_sha256,
                 "swap": "on" if report.facts.swap else "off",
                 "programs": "test" if config.test_programs else "platform",
+                "warm": str(config.warm),
+                "gpus": ",".join(map(str, config.gpus)) or "none",
             }
-            launcher._self_check(landlock=landlock, demanded=config.minimum_tier)
+            launcher._self_check(config, user=identity.uid, landlock=landlock)
+            if config.warm:
+                launcher._self_check(config, user=identity.uid, landlock=landlock, warm=True)
+            for number in config.gpus:
+                launcher._clear_first(number)
             undo.pop_all()
         return launcher
 
@@ -158,9 +170,10 @@ class Launcher:
                 reason=str(said.get("error", "it ended at once")),
             )
 
-    def _self_check(self, *, landlock: bool, demanded: str) -> None:
-        """Start one sandbox and compare what it finds with what was ordered."""
-        with contextlib.closing(self._lone_result(Task(SELF_CHECK, {}, SELF_CHECK_LIMITS))) as result:
+    def _self_check(self, config: SandboxConfig, *, user: int, landlock: bool, warm: bool = False) -> None:
+        """Compare what one sandbox finds with what was ordered: a new one, or the first that is warm."""
+        limits = WARM_SELF_CHECK_LIMITS if warm else SELF_CHECK_LIMITS
+        with contextlib.closing(self._lone_result(Task(SELF_CHECK, {}, limits), warm=warm)) as result:
             if result.status != "finished":
                 raise CannotIsolate(
                     "A first sandbox did not run ({reason}): {log}",
@@ -168,33 +181,43 @@ class Launcher:
                     log=result.log.decode(errors="replace").strip()[-400:],
                 )
             seen = _self_check_report(result)
-        wrong = sorted(
-            name
-            for name, good in {
-                "user": seen.get("uid") == layout.SANDBOX_ID,
-                "seccomp": seen.get("seccomp") == 2,
-                "no_new_privs": seen.get("no_new_privs") == 1,
-                "capabilities": seen.get("capabilities") == 0,
-                "core dumps": seen.get("core_limit") == [1, 1],
-                "network": seen.get("no_network") is True,
-                "read-only root": seen.get("root_read_only") is True,
-                "landlock": seen.get("root_closed") is True or not landlock,
-            }.items()
-            if not good
-        )
+        wrong = selfcheck.weaknesses(seen, config.backend, user=user, landlock=landlock)
         if wrong:
             raise CannotIsolate("A first sandbox is weaker than ordered: {walls}.", walls=", ".join(wrong))
-        if not tier_satisfies(self.tier, demanded):
+        if not tier_satisfies(self.tier, config.minimum_tier):
             raise CannotIsolate(
-                "This host gives {tier}, and {demanded} is demanded.", tier=self.tier, demanded=demanded
-            )
+                "This host gives {tier}, and {demanded} is demanded.",
+                tier=self.tier, demanded=config.minimum_tier,
+            )  # fmt: skip
 
-    def _lone_result(self, task: Task) -> Result:
+    def _clear_first(self, number: int) -> None:
+        """Overwrite a GPU's memory: whatever was in it, the first job shall not find it."""
+        with contextlib.closing(self._lone_result(gpu.CLEARING_TASK, gpu=number)) as result:
+            if result.status != "finished":
+                raise CannotIsolate(
+                    "The memory of GPU {number} could not be overwritten ({reason}): {log}",
+                    fix="See whether another program uses it, and whether the runtime's torch is built for it.",
+                    number=number,
+                    reason=result.reason,
+                    log=result.log.decode(errors="replace").strip()[-400:],
+                )
+        self._leases.give_back(number)
+
+    def _clear(self, number: int) -> None:
+        """The same after a job, then let the next one have it; one that cannot be cleared, nobody gets again."""
+        good = False
+        with contextlib.suppress(Unavailable):
+            running = self._begin(gpu.CLEARING_TASK, cleared=number)
+            with contextlib.closing(running.result()) as result:
+                good = result.status == "finished"
+        (self._leases.give_back if good else self._leases.withdraw)(number)
+
+    def _lone_result(self, task: Task, *, warm: bool = False, gpu: int | None = None) -> Result:
         """Run a task without starting the reader's thread: our owner may still want to be single-threaded."""
         with self._lock:
             number = self._next
             self._next += 1
-            self._send_task(number, task)
+            self._send_task(number, task, warm=warm, gpu=gpu)
             received = protocol.receive(self._control)
         if received is None:
             raise CannotIsolate("The sandbox launcher ended unexpectedly.")
@@ -228,10 +251,18 @@ class Launcher:
             undo.pop_all()
         return Conversation(running, ours)
 
-    def _begin(self, task: Task, conversation: Sequence[int] = ()) -> Running:
+    def _begin(self, task: Task, conversation: Sequence[int] = (), cleared: int | None = None) -> Running:
+        """Send a task to the launcher, once there is a place; ``cleared`` is the GPU that it overwrites."""
+        given = cleared
+        if task.limits.gpu and cleared is None:
+            # Before a place is taken: clearing needs one too.
+            given = self._leases.take()
         future: Future[Result] = Future()
         self._slots.acquire()
         future.add_done_callback(lambda _: self._slots.release())
+        if given is not None and cleared is None:
+            clearing = threading.Thread(target=self._clear, args=(given,), name="gpu-clearing", daemon=True)
+            future.add_done_callback(lambda _: clearing.start())
         with self._lock:
             number = self._next
             self._next += 1
@@ -243,14 +274,17 @@ class Launcher:
                 self._reader = threading.Thread(target=self._read, name="sandbox-results", daemon=True)
                 self._reader.start()
             try:
-                self._send_task(number, task, conversation)
+                self._send_task(number, task, conversation, gpu=given)
             except OSError:
                 self._pending.pop(number, None)
                 future.cancel()
                 raise Unavailable("The sandbox launcher is gone.", fix="Restart the enclave.") from None
         return Running(number, future, self)
 
-    def _send_task(self, number: int, task: Task, conversation: Sequence[int] = ()) -> None:
+    def _send_task(
+        self, number: int, task: Task, conversation: Sequence[int] = (), *, warm: bool = False,
+        gpu: int | None = None,
+    ) -> None:  # fmt: skip
         names = list(task.inputs)
         message = {
             "op": "run",
@@ -258,6 +292,8 @@ class Launcher:
             "program": task.program,
             "inputs": names,
             "session": bool(conversation),
+            "warm": warm,
+            "gpu": gpu,
             "limits": asdict(task.limits),
         }
         protocol.send(self._control, message, [*(task.inputs[name] for name in names), *conversation])
@@ -284,6 +320,7 @@ class Launcher:
                 result.close()
             else:
                 future.set_result(result)
+        self._leases.close()
         with self._lock:
             self._closed = True
             left, self._pending = self._pending, {}
@@ -304,6 +341,7 @@ class Launcher:
 
     def close(self) -> None:
         """End every sandbox and the launcher. Calling it again does nothing."""
+        self._leases.close()
         with self._lock:
             self._closed = True
         with contextlib.suppress(OSError):
@@ -324,65 +362,6 @@ class Launcher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _orders(
-    config: SandboxConfig, made: bubblewrap.Plan, bwrap: str, base: cgroup.Base | None, *, landlock: bool
-) -> dict[str, Any]:
-    """What the launcher is told once: everything about its sandboxes, nothing about data."""
-    return {
-        "plan": {
-            "runtime": {**asdict(made.runtime), "path": str(made.runtime.path)},
-            "app": str(made.app),
-            "test_programs": str(made.test_programs) if made.test_programs else None,
-            "tmp_bytes": made.tmp_bytes,
-            "shm_bytes": made.shm_bytes,
-            "threads": made.threads,
-        },
-        "backend": config.backend,
-        "warm": config.warm,
-        "bwrap": bwrap,
-        "landlock": landlock,
-        "cgroup": base.to_message() if base else None,
-    }
-
-
-def _spawn(
-    runtime: Runtime, app: Path, drop: dict[str, Any]
-) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the launcher's program with nothing of ours but one end of a socket."""
-    ours, theirs = protocol.pair()
-    code = (
-        "import sys; sys.path.append(sys.argv[1]); "
-        "from trustspace.sandbox.service import main; main(int(sys.argv[2]), int(sys.argv[3]))"
-    )
-    command = [
-        str(runtime.python),
-        "-I",
-        "-S",
-        "-B",
-        "-c",
-        code,
-        str(app),
-        str(theirs.fileno()),
-        str(os.getpid()),
-    ]
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-            env=runtime.environment(str(runtime.path)), close_fds=True, pass_fds=(theirs.fileno(),),
-            start_new_session=True, umask=0o077, **drop,
-        )  # fmt: skip
-    except OSError as error:
-        ours.close()
-        raise CannotIsolate(
-            "The sandbox launcher cannot be started: {reason}.",
-            fix="Run `make sandbox` again; the runtime must be readable for the sandbox's user.",
-            reason=error.strerror or "unknown",
-        ) from None
-    finally:
-        theirs.close()
-    return process, ours
 
 
 def _self_check_report(result: Result) -> dict[str, Any]:

@@ -16,15 +16,15 @@ OPEN_FILES = 256
 Pair = tuple[int, int]
 
 
-def before_exec() -> dict[int, Pair]:
-    """The limits that are the same for every task, by RLIMIT number.
+def before_exec(open_files: int | None = None) -> dict[int, Pair]:
+    """The limits that are the same for every task, by RLIMIT number; ``open_files`` where 256 are too few.
 
     RLIMIT_CORE is 1, not 0: with a pipe as core pattern the kernel ignores 0, and gives up at 1 (core(5),
     fs/coredump.c).
     """
     return {
         resource.RLIMIT_CORE: (1, 1),
-        resource.RLIMIT_NOFILE: _same(OPEN_FILES),
+        resource.RLIMIT_NOFILE: _same(open_files or OPEN_FILES),
         resource.RLIMIT_STACK: _same(STACK_BYTES),
         resource.RLIMIT_MEMLOCK: _same(0),
         resource.RLIMIT_MSGQUEUE: _same(0),
@@ -33,18 +33,20 @@ def before_exec() -> dict[int, Pair]:
     }
 
 
-def in_worker(limits: Limits, *, scratch_bytes: int, counted: bool) -> dict[str, int]:
+def in_worker(
+    limits: Limits, *, scratch_bytes: int, counted: bool, processes: int | None = None
+) -> dict[str, int]:
     """The limits that a task chooses, by RLIMIT number in decimal (the orders are JSON).
 
     ``counted`` says that a cgroup counts memory; otherwise private memory is limited for each process
-    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). RLIMIT_NPROC is one of
-    these because before the user namespace exists it would count every process of this user on the host.
-    RLIMIT_CPU is not: it counts what a warm worker used before as well (see ``apply_in_worker``).
+    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). ``processes`` is for
+    RLIMIT_NPROC, None for leaving it; it is one of these because before a user namespace exists it would count every
+    process of this user on the host. RLIMIT_CPU is not: it counts what a warm worker used before as well (see
+    ``apply_in_worker``).
     """
-    wanted = {
-        resource.RLIMIT_FSIZE: max(limits.output_bytes, scratch_bytes),
-        resource.RLIMIT_NPROC: limits.processes,
-    }
+    wanted = {resource.RLIMIT_FSIZE: max(limits.output_bytes, scratch_bytes)}
+    if processes is not None:
+        wanted[resource.RLIMIT_NPROC] = processes
     if not counted:
         wanted[resource.RLIMIT_DATA] = limits.memory_bytes
     return {str(number): value for number, value in wanted.items()}

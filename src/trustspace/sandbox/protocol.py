@@ -72,7 +72,7 @@ def _refuse_constant(name: str) -> None:
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message and its descriptors (closed on exec), or None when the other side is gone.
 
-    Raises ValueError for a message that is not one; its descriptors are closed.
+    Raises ValueError for a message that is not one, however deeply nested; its descriptors are closed.
     """
     space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
     data, control, flags, _ = sock.recvmsg(MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
@@ -85,7 +85,10 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
             raise ValueError("truncated message")
         if not data:
             return None
-        message = json.loads(data)
+        try:
+            message = json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(message, dict):
             raise ValueError("not an object")  # noqa: TRY004 - what was received is at fault
     except ValueError:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from trustspace.domain.tiers import (
+    TIER_FULL,
+    TIER_GVISOR,
+    TIER_WITHOUT_LANDLOCK,
+    TIER_WITHOUT_NAMESPACES,
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -99,6 +106,30 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
             "的 seccomp 配置，并加 `--security-opt apparmor=unconfined` 与 `--security-opt systempaths=unconfined`。"
         ),
     ),
+    "confined-trial": (
+        "A trial sandbox without namespaces did not start: {said}.",
+        "试运行的无命名空间沙箱未能启动：{said}。",
+        "The sandbox's user must be able to read the runtime (`make sandbox`); nothing may forbid prctl or Landlock.",
+        "沙箱用户须能读取运行环境（`make sandbox`），且不得禁止 prctl 与 Landlock。",
+    ),
+    "gvisor-missing": (
+        "gVisor is not installed: there is no `runsc`.",
+        "未安装 gVisor：没有 `runsc`。",
+        'Only needed for `sandbox = "gvisor"`: install it from gvisor.dev, or `apt-get install runsc` (Debian).',
+        '仅 `sandbox = "gvisor"` 需要：从 gvisor.dev 安装，或 `apt-get install runsc`（Debian）。',
+    ),
+    "gvisor-trial": (
+        "A trial sandbox under gVisor did not start: {said}.",
+        "gVisor 下试运行的沙箱未能启动：{said}。",
+        "gVisor needs user namespaces as bubblewrap does: see what is said about `namespaces`.",
+        "gVisor 与 bubblewrap 一样需要用户命名空间：见 `namespaces` 的说明。",
+    ),
+    "gvisor-uncounted": (
+        "gVisor needs a control group that counts memory, and none can be had here.",
+        "gVisor 需要统计内存的控制组，本机无法取得。",
+        "Run the enclave as root, or give its systemd unit `Delegate=yes` (control groups of version 2).",
+        "请以 root 运行盲盒，或为其 systemd 单元设置 `Delegate=yes`（控制组 v2）。",
+    ),
     "trial": (
         "A trial sandbox did not start: {said}.",
         "试运行的沙箱未能启动：{said}。",
@@ -108,10 +139,66 @@ _BLOCKING: Final[dict[str, tuple[str, str, str, str]]] = {
 }
 _REMARKS: Final[dict[str, tuple[str, str, str, str]]] = {
     "landlock": (
-        "The kernel has no Landlock: one wall less.",
-        "内核没有 Landlock：少一道屏障。",
-        "Use a kernel from 5.13 on with `landlock` in its `lsm=` list (Debian 12, Ubuntu 22.04, RHEL 9.6 or later).",
-        "请使用 5.13 以上且 `lsm=` 列表含 `landlock` 的内核（Debian 12、Ubuntu 22.04、RHEL 9.6 及以上）。",
+        "This kernel ({said}) has no Landlock.",
+        "本机内核（{said}）没有 Landlock。",
+        "Use a kernel from 5.13 on that has it (Debian 12, Ubuntu 22.04, RHEL 9.6 or later).",
+        "请使用带有 Landlock 的 5.13 以上内核（Debian 12、Ubuntu 22.04、RHEL 9.6 及以上）。",
+    ),
+    "landlock-off": (
+        "Landlock is switched off in this kernel ({said}).",
+        "本机内核（{said}）未启用 Landlock。",
+        "Add `landlock` to the kernel's `lsm=` list (see /sys/kernel/security/lsm) and start the computer again.",
+        "请在内核参数 `lsm=` 列表中加入 `landlock`（当前值见 /sys/kernel/security/lsm），然后重启。",
+    ),
+    "landlock-forbidden": (
+        "The container's system-call filter forbids Landlock.",
+        "容器的系统调用过滤器禁止 Landlock。",
+        "Use a container runtime whose default profile allows it (Docker 23 or later), or add the calls landlock_*.",
+        "请使用默认配置允许 Landlock 的容器运行时（Docker 23 及以上），或在配置中加入 landlock_* 调用。",
+    ),
+    "confined": (
+        (
+            "Weaker than namespaces: a job sees this computer's name, kernel and user numbers, and of every path "
+            "whether it exists, how large it is and when it changed, though not what is in it. It has no scratch space "
+            "and one process."
+        ),
+        (
+            "弱于命名空间：作业可看到本机名称、内核与用户编号，以及任意路径是否存在、大小和修改时间；"
+            "但不能读取其内容，没有临时空间，只有一个进程。"
+        ),
+        "",
+        "",
+    ),
+    "bubblewrap-links": (
+        (
+            "bubblewrap {said} may have CVE-2026-87766 (0.12.0 has not; distributions patch older ones): it follows "
+            "links that others put above a mount. No directory that a party could write to is mounted, so there is "
+            "no such link."
+        ),
+        (
+            "bubblewrap {said} 可能存在 CVE-2026-87766（0.12.0 已修复，发行版会为旧版打补丁）：它会跟随他人置于挂载点"
+            "上级的链接。本系统从不挂载参与方可写的目录，因此不存在这样的链接。"
+        ),
+        "Update bubblewrap when your distribution offers it.",
+        "发行版提供更新后请更新 bubblewrap。",
+    ),
+    "core-pattern": (
+        (
+            "Crashed processes are handed to {said}. Sandboxes are not: their core limit is 1, at which the kernel "
+            "gives nothing away."
+        ),
+        "崩溃的进程会交给 {said}。沙箱不会：其 core 上限为 1，内核不交出任何内容。",
+        "To have no such program at all: `sysctl -w kernel.core_pattern=core`, kept in /etc/sysctl.d.",
+        "如需完全停用：`sysctl -w kernel.core_pattern=core`，并写入 /etc/sysctl.d。",
+    ),
+    "uncounted": (
+        (
+            "No control groups: memory is limited for each process, and nothing limits how many processors a job keeps "
+            "busy."
+        ),
+        "没有控制组：内存按单个进程限制，作业占用的处理器数量不受限制。",
+        "Run the enclave as root, or give its systemd unit `Delegate=yes` (control groups of version 2).",
+        "请以 root 运行盲盒，或为其 systemd 单元设置 `Delegate=yes`（控制组 v2）。",
     ),
     "swap": (
         "Swap is on: memory with opened data could be written to a disk.",
@@ -126,17 +213,67 @@ _REMARKS: Final[dict[str, tuple[str, str, str, str]]] = {
         "以 root 启动盲盒（沙箱将以专用用户运行）可多一道屏障。",
     ),
 }
-HEADING: Final = {"en": "sandbox tier", "zh": "沙箱等级"}
-REFUSE: Final = {"en": "refuse (this host cannot isolate)", "zh": "拒绝（本机无法隔离）"}
+# What the doctor says around its findings.
+WORDS: Final[dict[str, dict[str, str]]] = {
+    "heading": {"en": "sandbox tier", "zh": "沙箱等级"},
+    "refuse": {"en": "refuse (this host cannot isolate)", "zh": "拒绝（本机无法隔离）"},
+    "computer": {"en": "This computer: {what}", "zh": "本机：{what}"},
+    "root": {"en": "as root", "zh": "以 root 运行"},
+    "ordinary": {"en": "as an ordinary user", "zh": "以普通用户运行"},
+    "kernel": {"en": "kernel {said}", "zh": "内核 {said}"},
+    "inside": {"en": "inside {said}", "zh": "位于 {said} 中"},
+    "default": {"en": "what a new enclave is set to", "zh": "新盲盒的默认设置"},
+    "set": {"en": "what this enclave is set to", "zh": "此盲盒的设置"},
+    "tier": {"en": "tier {tier}", "zh": "等级 {tier}"},
+    "none": {"en": "cannot be had here", "zh": "本机不可用"},
+    "ready": {"en": "An enclave can run here as it is set.", "zh": "盲盒可按当前设置在本机运行。"},
+    "stronger": {
+        "en": 'Stronger: put `sandbox = "{backend}"` into enclave.toml (tier {tier}).',
+        "zh": '更强的选择：在 enclave.toml 中写入 `sandbox = "{backend}"`（等级 {tier}）。',
+    },
+    "other": {
+        "en": 'An enclave with `sandbox = "{now}"` is refused here. Remove what is in the way (x); or put '
+        '`sandbox = "{backend}"` into enclave.toml (tier {tier}), if the grants allow that tier.',
+        "zh": '设为 `sandbox = "{now}"` 的盲盒会被本机拒绝。请排除障碍（x）；或在 enclave.toml 中写入 '
+        '`sandbox = "{backend}"`（等级 {tier}），前提是授权允许该等级。',
+    },
+    "minimum": {
+        "en": 'This enclave is refused here: `minimum_tier = "{tier}"` in its enclave.toml asks for more.',
+        "zh": '此盲盒会被本机拒绝：其 enclave.toml 中的 `minimum_tier = "{tier}"` 要求更高。',
+    },
+    "nothing": {"en": "This computer cannot run an enclave yet.", "zh": "本机暂时不能运行盲盒。"},
+}
+# What each tier is made of.
+TIER_WORDS: Final[dict[str, dict[str, str]]] = {
+    TIER_GVISOR: {
+        "en": "A kernel of its own, in user space, answers each job's system calls.",
+        "zh": "每个作业的系统调用由用户空间中的独立内核应答。",
+    },
+    TIER_FULL: {
+        "en": "Namespaces, files and devices of its own, few system calls, and Landlock as a second lock on files.",
+        "zh": "独立的命名空间、文件与设备，仅允许少量系统调用，并以 Landlock 作为文件的第二道锁。",
+    },
+    TIER_WITHOUT_LANDLOCK: {
+        "en": "Namespaces, files and devices of its own, and few system calls; no second lock on files.",
+        "zh": "独立的命名空间、文件与设备，仅允许少量系统调用；文件没有第二道锁。",
+    },
+    TIER_WITHOUT_NAMESPACES: {
+        "en": "One process that shuts itself in: Landlock for files, even fewer system calls. No namespaces.",
+        "zh": "自我封闭的单个进程：以 Landlock 限制文件，系统调用更少。没有命名空间。",
+    },
+}
 
 
-def finding(name: str, said: str = "") -> Finding:
-    """The finding of that name; ``said`` fills the one gap some texts have."""
-    blocks = name in _BLOCKING
-    text_en, text_zh, fix_en, fix_zh = (_BLOCKING if blocks else _REMARKS)[name]
+def finding(name: str, said: str = "", *, blocks: bool | None = None) -> Finding:
+    """The finding of that name; ``said`` fills the one gap some texts have.
+
+    ``blocks`` is for what stands in the way of one kind of sandbox and not of another.
+    """
+    blocking = name in _BLOCKING
+    text_en, text_zh, fix_en, fix_zh = (_BLOCKING if blocking else _REMARKS)[name]
     return Finding(
         name,
-        blocks,
+        blocking if blocks is None else blocks,
         {"en": text_en.format(said=said), "zh": text_zh.format(said=said)},
         {"en": fix_en, "zh": fix_zh},
     )

@@ -4,6 +4,9 @@ Whatever is not named here fails with EPERM; calls through another entry (32-bit
 the process. Arguments are checked where a call is two things: ``clone`` without namespaces, ``prlimit64``
 for a few limits that can only fall, ``ioctl`` and ``fcntl`` and ``prctl`` by operation, sockets only as unnamed local
 pairs. There is no sendmsg, so no descriptor can be passed on.
+
+``compile_confined`` makes the tighter filter of a worker that has no namespaces around it: there the filter carries
+what a namespace would hide.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from typing import Any, Final
 from trustspace.errors import CannotIsolate
 
 FILES: Final = (
-    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
-    "open", "openat", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "statfs", "fstatfs",
+    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "lseek",
+    "open", "openat", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx",
     "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd", "chdir", "fchdir", "getdents64",
     "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2",
     "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "umask", "utimensat", "truncate", "ftruncate",
@@ -34,7 +37,7 @@ PROCESSES: Final = (
     "fork", "vfork", "execve", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "gettid", "getpgrp",
     "getpgid", "getsid", "setsid", "setpgid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid",
     "getgroups", "set_tid_address", "set_robust_list", "get_robust_list", "rseq", "arch_prctl", "uname",
-    "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max",
+    "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max",
     "sched_get_priority_min", "getpriority", "getcpu", "getrusage", "getrlimit", "times",
 )  # fmt: skip
 SIGNALS: Final = (
@@ -46,14 +49,15 @@ CLOCKS_AND_CHANCE: Final = ("clock_gettime", "clock_getres", "gettimeofday", "ti
 LANDLOCK: Final = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
 # The worker receives its descriptors so; plain pairs serve asyncio and multiprocessing's pipes. setsockopt
 # is not here: it attaches packet filters, which are programs for the kernel to run.
-LOCAL_PAIRS: Final = ("recvmsg", "recvfrom", "sendto", "shutdown", "getsockopt", "getsockname", "getpeername")
+LOCAL_PAIRS: Final = ("recvmsg", "recvfrom", "shutdown", "getsockopt", "getsockname", "getpeername")
 ALLOWED: Final = FILES + WAITING + MEMORY + PROCESSES + SIGNALS + CLOCKS_AND_CHANCE + LANDLOCK + LOCAL_PAIRS
 
 # "There is no such call" makes a library fall back where "not permitted" would make it fail: glibc tries
-# clone3 before clone, and the newer calls before their elders.
+# clone3 before clone, and the newer calls before their elders. Two of them tell what other runs do: preadv2
+# whether somebody has read a page of the runtime lately (RWF_NOWAIT), statfs how the host's disk fills.
 UNKNOWN: Final = (
     "clone3", "openat2", "futex_waitv", "cachestat", "fchmodat2", "map_shadow_stack", "mseal", "memfd_secret",
-    "process_mrelease", "set_mempolicy_home_node",
+    "process_mrelease", "set_mempolicy_home_node", "preadv2", "pwritev2", "statfs", "fstatfs",
 )  # fmt: skip
 # shutil.copystat takes this answer for "this file system has none".
 UNSUPPORTED: Final = ("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr")
@@ -73,6 +77,10 @@ _CLONE_FORBIDDEN: Final = (
 )
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: isatty and blocking modes. TIOCSTI is not here.
 _IOCTLS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# Mask and value. nvidiactl and nvidia<number>: everything of type 'F' (nv-ioctl-numbers.h; of other devices that are
+# not there either, framebuffers have it). nvidia-uvm: plain numbers below 128, and its two for beginning and end
+# (uvm_ioctl.h, uvm_linux_ioctl.h); on files those mean the size of a block and, for the privileged, its place.
+_GPU_IOCTLS: Final = ((0xFF00, 0x4600), (0xFFFFFF80, 0), (0xFFFFFFF0, 0x30000000))
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS: no locks, leases, owners or notices.
 _FCNTLS: Final = (0, 1, 2, 3, 4, 1030, 1034)
 # PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_GET_SECCOMP, PR_CAPBSET_READ,
@@ -85,13 +93,86 @@ _MAP_SHARED: Final = 0x01
 _MAP_ANONYMOUS: Final = 0x20
 
 
-@functools.lru_cache(maxsize=2)
-def compile_filter(*, memory_counted: bool) -> bytes:
+# What a process without namespaces of its own must not have: other processes, what changes a file's name or
+# metadata (Landlock has no rights for modes, owners and times), and calls that reach a process by its number.
+_NOT_CONFINED: Final = frozenset((
+    "chdir", "fchdir", "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "rename", "renameat",
+    "renameat2", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "umask", "utimensat", "truncate", "fallocate",
+    "fsync", "fdatasync", "open", "openat", "fork", "vfork", "execve", "wait4", "waitid", "setsid", "setpgid",
+    "get_robust_list", "kill", "tkill", "tgkill", *LANDLOCK,
+))  # fmt: skip
+# Allowed for the caller alone: 0 is oneself, any other number could be another task of the same user.
+_OWN_NUMBER: Final = ("getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler")
+# CLONE_VM, CLONE_SIGHAND, CLONE_THREAD: a thread of this process.
+_CLONE_THREAD: Final = 0x100 | 0x800 | 0x10000
+_O_TRUNC: Final = 0o1000
+# A worker without a pid namespace dies with the launcher by this signal, so it must stay as the launcher set it.
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@functools.lru_cache(maxsize=4)
+def compile_filter(*, memory_counted: bool, gpu: bool = False) -> bytes:
     """The filter as an array of ``struct sock_filter`` for this machine's architecture.
 
     ``memory_counted``: memory files and memory shared without a file count against nothing but a memory
-    cgroup, so a job may have them only where there is one. Raises CannotIsolate when libseccomp is missing.
+    cgroup, so a job may have them only where there is one. ``gpu``: the driver's ioctls are allowed too, on
+    whatever file they come: a filter sees numbers, not files. Raises CannotIsolate when libseccomp is missing.
     """
+    pyseccomp = _library()
+    rules = _Rules(pyseccomp)
+    rules.allow(ALLOWED)
+    arg = pyseccomp.Arg
+    if memory_counted:
+        rules.allow(("memfd_create", "mmap"))
+    else:
+        rules.no_shared_memory()
+    rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN, 0))
+    # Reading limits, and lowering those that the worker sets once for its task; nobody in here can raise one.
+    rules.when("prlimit64", arg(2, pyseccomp.EQ, 0))
+    for limit in _LOWERED_LIMITS:
+        rules.when("prlimit64", arg(0, pyseccomp.EQ, 0), arg(1, pyseccomp.EQ, limit))
+    # Where there is no pid namespace, a neighbour of the same user could be meant.
+    rules.when("sched_setaffinity", arg(0, pyseccomp.EQ, 0))
+    rules.by_operation(_PRCTLS)
+    if gpu:
+        for mask, value in _GPU_IOCTLS:
+            rules.when("ioctl", arg(1, pyseccomp.MASKED_EQ, mask, value))
+    return rules.compile()
+
+
+@functools.lru_cache(maxsize=2)
+def compile_confined(*, truncation_closed: bool) -> bytes:
+    """The filter of a worker that stands alone, as ``compile_filter`` makes one for a worker in namespaces.
+
+    One process with threads, for good: no fork, no exec, no signal to anybody, no call by another process's number,
+    nothing that changes a file's name or metadata, no memory that only a cgroup would count.
+    ``truncation_closed``: Landlock keeps files from being emptied (ABI 3); where it does not, no file may be opened
+    with O_TRUNC. Raises CannotIsolate when libseccomp is missing.
+    """
+    pyseccomp = _library()
+    rules = _Rules(pyseccomp)
+    arg = pyseccomp.Arg
+    rules.allow(
+        name for name in ALLOWED if name not in _NOT_CONFINED and name not in (*_OWN_NUMBER, "getpriority")
+    )
+    for name, flags in (("open", 1), ("openat", 2)):
+        if truncation_closed:
+            rules.allow((name,))
+        else:
+            rules.when(name, arg(flags, pyseccomp.MASKED_EQ, _O_TRUNC, 0))
+    rules.no_shared_memory()
+    rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN | _CLONE_THREAD, _CLONE_THREAD))
+    for name in (*_OWN_NUMBER, "sched_setaffinity"):
+        rules.when(name, arg(0, pyseccomp.EQ, 0))
+    rules.when("getpriority", arg(1, pyseccomp.EQ, 0))
+    rules.when("prlimit64", arg(0, pyseccomp.EQ, 0), arg(2, pyseccomp.EQ, 0))
+    for limit in _LOWERED_LIMITS:
+        rules.when("prlimit64", arg(0, pyseccomp.EQ, 0), arg(1, pyseccomp.EQ, limit))
+    rules.by_operation(option for option in _PRCTLS if option != _PR_SET_PDEATHSIG)
+    return rules.compile()
+
+
+def _library() -> Any:
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError):
@@ -99,28 +180,7 @@ def compile_filter(*, memory_counted: bool) -> bytes:
             "libseccomp is not installed on this host.",
             fix="Install it: `apt-get install libseccomp2` (Debian, Ubuntu) or `dnf install libseccomp` (RHEL).",
         ) from None
-    rules = _Rules(pyseccomp)
-    rules.allow(ALLOWED)
-    arg = pyseccomp.Arg
-    if memory_counted:
-        rules.allow(("memfd_create", "mmap"))
-    else:
-        for flag in (_MAP_SHARED, _MAP_ANONYMOUS):
-            rules.when("mmap", arg(3, pyseccomp.MASKED_EQ, flag, 0))
-    rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN, 0))
-    # Reading limits, and lowering those that the worker sets once for its task; nobody in here can raise one.
-    rules.when("prlimit64", arg(2, pyseccomp.EQ, 0))
-    for limit in _LOWERED_LIMITS:
-        rules.when("prlimit64", arg(1, pyseccomp.EQ, limit))
-    rules.when("socketpair", arg(0, pyseccomp.EQ, _AF_UNIX))
-    rules.each("ioctl", 1, _IOCTLS)
-    rules.each("fcntl", 1, _FCNTLS)
-    rules.each("prctl", 0, _PRCTLS)
-    rules.refuse(UNKNOWN, errno.ENOSYS)
-    rules.refuse(UNSUPPORTED, errno.ENOTSUP)
-    # A network that is not there, rather than one that is forbidden: what libraries handle best.
-    rules.refuse(("socket",), errno.EAFNOSUPPORT)
-    return rules.compile()
+    return pyseccomp
 
 
 class _Rules:
@@ -130,7 +190,7 @@ class _Rules:
         self._library = library
         self._filter = library.SyscallFilter(library.ERRNO(errno.EPERM))
         self._filter.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
-        # The filter is loaded by bubblewrap, which sets no_new_privs itself.
+        # Who loads the filter has set no_new_privs: bubblewrap, or the worker.
         self._filter.set_attr(library.Attr.CTL_NNP, 0)
 
     def _known(self, name: str) -> bool:
@@ -151,6 +211,25 @@ class _Rules:
     def each(self, name: str, argument: int, values: Iterable[int]) -> None:
         for value in values:
             self.when(name, self._library.Arg(argument, self._library.MASKED_EQ, 0xFFFFFFFF, value))
+
+    def no_shared_memory(self) -> None:
+        """Map no memory that several processes could share without a file: private limits do not count it."""
+        for flag in (_MAP_SHARED, _MAP_ANONYMOUS):
+            self.when("mmap", self._library.Arg(3, self._library.MASKED_EQ, flag, 0))
+
+    def by_operation(self, prctls: Iterable[int]) -> None:
+        """The calls that are many things in one, and how those that are not there answer."""
+        arg, equal = self._library.Arg, self._library.EQ
+        self.when("socketpair", arg(0, equal, _AF_UNIX))
+        # To the other half only: with an address, a half of a datagram pair reaches any socket that is in sight.
+        self.when("sendto", arg(4, equal, 0))
+        self.each("ioctl", 1, _IOCTLS)
+        self.each("fcntl", 1, _FCNTLS)
+        self.each("prctl", 0, prctls)
+        self.refuse(UNKNOWN, errno.ENOSYS)
+        self.refuse(UNSUPPORTED, errno.ENOTSUP)
+        # A network that is not there, rather than one that is forbidden: what libraries handle best.
+        self.refuse(("socket",), errno.EAFNOSUPPORT)
 
     def refuse(self, names: Iterable[str], code: int) -> None:
         for name in names:

@@ -13,42 +13,34 @@ launcher inherits that first process and can wait for it. Only then is the outpu
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
+import math
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from trustspace.sandbox import inside, memory, protocol
+from trustspace.sandbox import ending, memory, protocol
 from trustspace.sandbox.config import LOG_BYTES
-from trustspace.sandbox.spawn import (
+from trustspace.sandbox.pool import Pool
+from trustspace.sandbox.process import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    Maker,
-    Sandbox,
+    children,
     prctl,
+    refuse_privileges,
 )
+from trustspace.sandbox.spawn import Maker, Sandbox
 
-# How long after the last process's end its memory may still be held by the kernel.
-SEAL_SECONDS = 2.0
 # How long a dying tree may take before it is killed again.
 KILL_AGAIN_SECONDS = 0.5
-# What programs import before they look at a row: most of the time from a grant to the first row.
-PRELOAD = (
-    "torch",
-    "pyarrow",
-    "trustspace.jobs.training",
-    "trustspace.jobs.evaluate",
-    "trustspace.jobs.compute",
-)
 
 
 class Service:
@@ -59,9 +51,13 @@ class Service:
         self._maker = Maker(orders, seccomp)
         self._selector = selectors.DefaultSelector()
         self._jobs: dict[int, Sandbox] = {}
-        # Started early and waiting for a task, oldest first; each is used once.
-        self._waiting: list[Sandbox] = []
-        self._warm = int(orders["warm"])
+        warm = orders["warm"]
+        self._pool = Pool(
+            int(warm["wanted"]), self._maker.threads, ready_seconds=float(warm["ready_seconds"])
+        )
+        self._preload = tuple(str(name) for name in warm["preload"])
+        # A self-check that waits until there is a warm sandbox to look at.
+        self._held: dict[str, Any] | None = None
         self._open = True
 
     def run(self) -> None:
@@ -74,21 +70,31 @@ class Service:
             self._look_at_clock()
             for job in [job for job in self._all() if self._is_over(job)]:
                 self._finish(job)
+            self._serve_held()
             self._fill()
 
     def _all(self) -> list[Sandbox]:
-        return [*self._jobs.values(), *self._waiting]
+        return [*self._jobs.values(), *self._pool.all()]
 
     def _fill(self) -> None:
-        """Start warm sandboxes while nothing runs that they would take time from."""
-        if not self._open or self._jobs:
+        """Start a warm sandbox when it is time for the next one."""
+        if not self._open or not self._pool.due(time.monotonic(), len(self._jobs), arriving=self._arriving()):
             return
-        while len(self._waiting) < self._warm:
-            try:
-                self._waiting.append(self._watched(self._maker.start(PRELOAD)))
-            except (OSError, ValueError, subprocess.SubprocessError):
-                # A task makes its own, and its answer says what is wrong.
-                self._warm = 0
+        try:
+            self._pool.add(self._watched(self._maker.start(self._preload)))
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            # A task makes its own, and its answer says what is wrong.
+            self._lost(str(error))
+
+    def _arriving(self) -> bool:
+        """Whether a task has not come to its first row yet: what else there is to start can wait for that."""
+        return any(job.first_row is None for job in self._jobs.values())
+
+    def _lost(self, said: str) -> None:
+        self._pool.lost(time.monotonic())
+        if self._held is not None:
+            self._refuse(self._held, said)
+            self._held = None
 
     # -- requests
 
@@ -112,27 +118,36 @@ class Service:
             self._start(message, descriptors)
 
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        number = int(message["id"])
         try:
-            self._jobs[number] = self._assigned(message, descriptors)
-        except (OSError, ValueError, TypeError, subprocess.SubprocessError) as error:
-            self._answer({"id": number, "status": "failed", "reason": "did-not-start", "error": str(error)})
+            if message["warm"]:
+                self._held = message
+                return
+            self._jobs[int(message["id"])] = self._assigned(message, descriptors)
+            self._pool.began(time.monotonic())
+        except (OSError, KeyError, ValueError, TypeError, subprocess.SubprocessError) as error:
+            self._refuse(message, str(error))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def _refuse(self, message: dict[str, Any], said: str) -> None:
+        answer = {"id": int(message["id"]), "status": "failed", "reason": "did-not-start", "error": said}
+        self._answer(answer)
+
     def _assigned(self, message: dict[str, Any], descriptors: list[int]) -> Sandbox:
-        """A sandbox with this task: a warm one, or one made for it."""
-        job = self._take()
+        """A sandbox with this task: one of the pool, or one made for it."""
+        # Of those that wait none has a GPU.
+        gpu = message["gpu"]
+        job = self._pool.take(message["program"], message["limits"]) if gpu is None else None
         if job is not None:
             try:
                 self._maker.assign(job, message, descriptors)
             except OSError:
-                # What it has imported may be more than this task's memory.
+                # It has died meanwhile, or what it has imported is more than this task's memory.
                 self._give_up(job)
             else:
                 return job
-        job = self._watched(self._maker.start())
+        job = self._watched(self._maker.start(gpu=gpu))
         try:
             self._maker.assign(job, message, descriptors)
         except BaseException:
@@ -142,16 +157,21 @@ class Service:
 
     def _give_up(self, job: Sandbox) -> None:
         """End a sandbox that got no task: nobody hears of it."""
-        self._waiting.append(job)
+        self._pool.add(job)
         self._kill(job, "cancelled")
 
-    def _take(self) -> Sandbox | None:
-        """A warm sandbox that is ready and well, if there is one."""
-        for job in self._waiting:
-            if job.warm and not job.verdict and job.exit_code is None:
-                self._waiting.remove(job)
-                return job
-        return None
+    def _serve_held(self) -> None:
+        job = self._pool.take_ready() if self._held is not None else None
+        if job is None or self._held is None:
+            return
+        message, self._held = self._held, None
+        try:
+            self._maker.assign(job, message, [])
+        except (OSError, ValueError, TypeError) as error:
+            self._give_up(job)
+            self._refuse(message, str(error))
+        else:
+            self._jobs[int(message["id"])] = job
 
     def _watched(self, job: Sandbox) -> Sandbox:
         for thing, kind in (
@@ -210,7 +230,8 @@ class Service:
         for descriptor in descriptors:
             os.close(descriptor)
         if message.get("event") == "warm":
-            job.warm = True
+            # One that got its task while it was importing was not.
+            job.warm = job.number is None
         elif job.first_row is None and message.get("event") == "started":
             job.first_row = time.monotonic()
             job.landlock = int(message.get("landlock") or 0)
@@ -219,21 +240,14 @@ class Service:
         self._selector.unregister(job.outer)
         job.exit_code = job.process.wait()
         # Whatever the job left behind ends now.
-        self._signal(job)
+        ending.kill_tree(job)
         job.killed_at = time.monotonic()
 
     def _on_inner(self, job: Sandbox) -> None:
         if job.inner is not None:
             self._selector.unregister(job.inner)
         job.inner_ended = True
-        self._reap_inner(job)
-
-    @staticmethod
-    def _reap_inner(job: Sandbox) -> None:
-        """Its outer process reaps it, unless that died first: then it is ours."""
-        if job.inner_pid is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(job.inner_pid, os.WNOHANG)
+        ending.reap_inner(job)
 
     # -- ends
 
@@ -241,7 +255,11 @@ class Service:
         now = time.monotonic()
         moments = [job.deadline for job in self._jobs.values() if not job.verdict]
         moments += [job.killed_at + KILL_AGAIN_SECONDS for job in self._all() if job.killed_at is not None]
-        return max(0.0, min(moments) - now) if moments else None
+        if self._open:
+            moments.append(self._pool.next_moment(len(self._jobs), arriving=self._arriving()))
+        first = min(moments, default=math.inf)
+        # Not longer than a timer can be set to.
+        return None if first == math.inf else max(0.0, min(first - now, 3600.0))
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()
@@ -249,29 +267,22 @@ class Service:
             if not job.verdict and job.exit_code is None and now >= job.deadline:
                 self._kill(job, "timed_out")
             elif job.killed_at is not None and now >= job.killed_at + KILL_AGAIN_SECONDS:
-                self._signal(job)
+                ending.kill_tree(job)
                 job.killed_at = now
+        for job in self._pool.overdue(now):
+            self._kill(job, "overdue")
 
     def _kill(self, job: Sandbox, verdict: str) -> None:
         job.verdict = job.verdict or verdict
         job.killed_at = time.monotonic()
-        self._signal(job)
-
-    @staticmethod
-    def _signal(job: Sandbox) -> None:
-        """Kill the namespace's first process, which takes everything in it along, then the rest."""
-        for descriptor in (job.inner, job.outer):
-            if descriptor is not None:
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        if job.group is not None:
-            job.group.kill()
+        ending.kill_tree(job)
 
     def _is_over(self, job: Sandbox) -> bool:
         if job.exit_code is None:
             return False
         if not job.knows_inner:
-            return True
+            # What its first process leaves behind has become ours.
+            return self._reap_strangers()
         if job.inner is None:
             # It ended, or was killed, before there was a namespace: whoever is ours and unknown is its child.
             if job.status_pipe in self._selector.get_map():
@@ -282,21 +293,25 @@ class Service:
     def _reap_strangers(self) -> bool:
         """Kill and reap children that belong to no job (orphans of an outer process that was killed)."""
         known = {job.process.pid for job in self._all()} | {job.inner_pid for job in self._all()}
-        strangers = [pid for pid in _children() if pid not in known]
-        for pid in strangers:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        return not strangers
+        # With each that dies its own children become ours.
+        for _ in range(16):
+            strangers = [pid for pid in children() if pid not in known]
+            if not strangers:
+                return True
+            for pid in strangers:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+        return False
 
     def _finish(self, job: Sandbox) -> None:
         ended = time.monotonic()
-        self._reap_inner(job)
+        ending.reap_inner(job)
         if job.number is None:
-            self._waiting.remove(job)
-            if not job.verdict:
-                # It should have waited: starting it again and again would not help.
-                self._warm = 0
+            self._pool.remove(job)
+            if job.verdict != "cancelled":
+                self._last_words(job)
+                self._lost(job.log.decode(errors="replace"))
         else:
             del self._jobs[job.number]
             self._report(job, ended)
@@ -309,13 +324,15 @@ class Service:
                 os.close(descriptor)
         if job.group is not None:
             job.group.remove()
+        if job.leftover is not None:
+            shutil.rmtree(job.leftover, ignore_errors=True)
 
     def _report(self, job: Sandbox, ended: float) -> None:
         self._last_words(job)
-        status, reason = self._verdict(job)
+        status, reason = ending.verdict(job)
         output = -1
         if status == "finished":
-            output = self._sealed_output(job)
+            output = ending.sealed_output(job)
             if output < 0:
                 status, reason = "failed", "output-still-open"
         log = memory.sealed("log", bytes(job.log))
@@ -348,69 +365,11 @@ class Service:
             job.control.setblocking(False)
             self._on_control(job)
 
-    @staticmethod
-    def _verdict(job: Sandbox) -> tuple[str, str]:
-        code = job.exit_code if job.exit_code is not None else -1
-        if job.verdict == "timed_out":
-            return "timed_out", "wall-clock"
-        if job.verdict:
-            return "killed", job.verdict
-        if job.group is not None and job.group.out_of_memory():
-            return "killed", "memory"
-        if job.first_row is None:
-            return "failed", "did-not-start"
-        if code == 0:
-            return "finished", ""
-        if code == inside.EXIT_OUTPUT_TOO_LARGE:
-            return "output_too_large", "output"
-        if code == 128 + signal.SIGXCPU:
-            return "killed", "cpu-time"
-        if code == 128 + signal.SIGSYS:
-            return "killed", "forbidden-call"
-        if code < 0 or code > 128:
-            return "killed", "signal"
-        return "failed", "exit-status"
-
-    @staticmethod
-    def _sealed_output(job: Sandbox) -> int:
-        """The output, sealed and reopened read-only; -1 when somebody can still write to it."""
-        assert job.output is not None
-        give_up = time.monotonic() + SEAL_SECONDS
-        while True:
-            try:
-                memory.seal(job.output)
-                return memory.reopen(job.output)
-            except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() >= give_up:
-                    return -1
-            time.sleep(0.005)
-
     def _answer(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         if not self._open:
             return
         with contextlib.suppress(OSError):
             protocol.send(self._control, message, descriptors or [])
-
-
-def _children() -> list[int]:
-    with contextlib.suppress(OSError):
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-        return [int(pid) for pid in text.split()]
-    return []
-
-
-def refuse_privileges() -> None:
-    """Raise RuntimeError unless this process is an ordinary, single-threaded one without extra groups."""
-    if 0 in os.getresuid() or 0 in os.getresgid():
-        raise RuntimeError("the launcher must not be root")
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    fields = {
-        line.split(":", 1)[0]: line.split(":", 1)[1].split() for line in status.splitlines() if ":" in line
-    }
-    if any(int(fields[name][0], 16) for name in ("CapEff", "CapPrm", "CapAmb")):
-        raise RuntimeError("the launcher must not have capabilities")
-    if fields["Threads"] != ["1"]:
-        raise RuntimeError("the launcher must have one thread")
 
 
 def main(control_descriptor: int, parent: int) -> None:

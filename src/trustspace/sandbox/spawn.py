@@ -7,9 +7,9 @@ started early it is *warm*, and has imported what most programs need.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,16 +20,16 @@ from typing import Any
 
 from trustspace.sandbox import backends, bubblewrap, cgroup, limits, memory, protocol
 from trustspace.sandbox.config import Limits
+from trustspace.sandbox.process import PR_SET_PDEATHSIG, prctl
 from trustspace.sandbox.runtime import Runtime
-
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
 
 @dataclass(eq=False)
 class Sandbox:
     """One sandbox: its processes, the ends of its pipes, and what is known of its task so far.
 
-    ``number`` and ``output`` are None until a task is assigned; it never gets a second one.
+    ``number`` and ``output`` are None until a task is assigned; it never gets a second one. ``early``: it was
+    started without one; ``warm``: it had imported everything when it got one, or has and waits.
     """
 
     log_pipe: int
@@ -40,9 +40,11 @@ class Sandbox:
     group: cgroup.Group | None
     knows_inner: bool
     started: float
+    leftover: Path | None = None
     number: int | None = None
     output: int | None = None
     deadline: float = math.inf
+    early: bool = False
     warm: bool = False
     log: bytearray = field(default_factory=bytearray)
     log_bytes: int = 0
@@ -67,10 +69,15 @@ class Maker:
         self._base = cgroup.Base.from_message(orders["cgroup"]) if orders["cgroup"] else None
         self._made = 0
 
-    def start(self, preload: tuple[str, ...] = ()) -> Sandbox:
-        """Start a sandbox whose worker, once it has imported ``preload``, waits for its orders.
+    @property
+    def threads(self) -> int:
+        """How many threads a task's numerical libraries use."""
+        return self._plan.threads
 
-        Raises OSError, ValueError or SubprocessError; nothing is left then.
+    def start(self, preload: tuple[str, ...] = (), gpu: int | None = None) -> Sandbox:
+        """Start a sandbox whose worker, once it has imported ``preload``, waits for its orders; ``gpu`` is its own.
+
+        Raises OSError, KeyError, ValueError or SubprocessError; nothing is left then.
         """
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as mine:
             # mine: descriptors that only the child needs; undo: what is thrown away if this fails.
@@ -88,11 +95,15 @@ class Maker:
                 keep(write, mine)
                 os.set_blocking(read, False)
             self._made += 1
-            group = cgroup.Group(self._base, f"task-{self._made}") if self._base else None
-            if group is not None:
+            group = None
+            if self._base is not None:
+                own = {"own_bytes": self._backend.own_bytes, "own_processes": self._backend.own_processes}
+                group = cgroup.Group(self._base, f"task-{self._made}", **own)
                 undo.callback(group.remove)
-            command = self._backend.command(theirs.fileno(), status_write, preload, mine)
-            wanted = limits.before_exec()
+            command = self._backend.command(theirs.fileno(), status_write, preload, mine, gpu)
+            if command.leftover is not None:
+                undo.callback(shutil.rmtree, command.leftover, ignore_errors=True)
+            wanted = limits.before_exec(command.open_files)
             parent = os.getpid()
 
             def before_exec() -> None:
@@ -106,7 +117,8 @@ class Maker:
             started = time.monotonic()
             process = subprocess.Popen(
                 command.arguments,
-                stdin=subprocess.DEVNULL, stdout=log_write, stderr=log_write, env=command.environment, cwd="/",
+                stdin=subprocess.DEVNULL if command.stdin is None else command.stdin,
+                stdout=log_write, stderr=log_write, env=command.environment, cwd="/",
                 close_fds=True, pass_fds=command.descriptors,
                 preexec_fn=before_exec,  # noqa: PLW1509 - this process has one thread
             )  # fmt: skip
@@ -119,13 +131,15 @@ class Maker:
             undo.pop_all()
         return Sandbox(
             log_pipe=log_read, status_pipe=status_read, control=ours, process=process, outer=outer, group=group,
-            knows_inner=self._backend.knows_inner, started=started,
+            knows_inner=self._backend.knows_inner, started=started, early=bool(preload),
+            leftover=command.leftover,
         )  # fmt: skip
 
     def assign(self, sandbox: Sandbox, message: dict[str, Any], descriptors: list[int]) -> None:
         """Give a sandbox its one task: from here on its clock runs and its limits are the task's.
 
-        Raises OSError, ValueError or TypeError; the sandbox is of no use then.
+        Raises OSError (also when one that was started early has died), ValueError or TypeError; the sandbox is
+        of no use then, and has nothing of the task.
         """
         allowed = Limits(**message["limits"])
         with contextlib.ExitStack() as mine:
@@ -148,7 +162,8 @@ class Maker:
                 shared_bytes = os.fstat(up).st_size
                 conversation = [talk, reopened(down), reopened(up, writable=True)]
             if sandbox.group is not None:
-                sandbox.group.limit(allowed, shared_bytes)
+                # One more than numerical libraries use, for what they and the sandbox do besides.
+                sandbox.group.limit(allowed, shared_bytes, processors=self._plan.threads + 1)
             orders = {
                 "program": message["program"],
                 "inputs": message["inputs"],
@@ -158,13 +173,19 @@ class Maker:
                     allowed,
                     scratch_bytes=self._plan.tmp_bytes + self._plan.shm_bytes,
                     counted=sandbox.group is not None,
+                    processes=self._backend.process_limit(
+                        allowed.processes, counted=sandbox.group is not None
+                    ),
                 ),
                 "cpu_seconds": allowed.cpu_seconds,
                 "test_programs": self._plan.test_programs is not None,
             }
-            # One that could not start has its reason in its log, and says so by its end.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
                 protocol.send(sandbox.control, orders, [output, *inputs, *conversation])
+            except (BrokenPipeError, ConnectionResetError):
+                # One that could not start has its reason in its log, and says so by its end.
+                if sandbox.early:
+                    raise
         sandbox.number = int(message["id"])
         sandbox.started = time.monotonic()
         sandbox.deadline = sandbox.started + allowed.wall_seconds
@@ -181,11 +202,3 @@ def _plan_from(orders: dict[str, Any]) -> bubblewrap.Plan:
         shm_bytes=given["shm_bytes"],
         threads=given["threads"],
     )
-
-
-def prctl(option: int, value: int) -> None:
-    """Set one option of this process. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -47,7 +47,8 @@ class Result:
     "forbidden-call", "exit-status", "output", "cancelled", "did-not-start", "output-still-open", in a
     conversation also "bad-reply".
     ``first_row_ms`` is the time from spawn to the mapped inputs, None when it never came that far;
-    ``log_bytes`` counts what was written, of which ``log`` keeps the first 256 KiB.
+    ``log_bytes`` counts what was written, of which ``log`` keeps the first 256 KiB. ``warm`` says that the
+    sandbox had waited for the task with everything imported.
     """
 
     status: Status
@@ -58,6 +59,7 @@ class Result:
     wall_ms: int
     first_row_ms: int | None
     peak_bytes: int
+    warm: bool = False
 
     def read_output(self, limit: int) -> bytes:
         """The output's bytes, at most ``limit``. Raises InvalidInput when there is none."""
@@ -114,4 +116,5 @@ def read_result(message: dict[str, Any], descriptors: list[int]) -> Result:
         wall_ms=int(message.get("wall_ms", 0)),
         first_row_ms=message["first_row_ms"] if message.get("first_row_ms", -1) >= 0 else None,
         peak_bytes=int(message.get("peak_bytes", 0)),
+        warm=bool(message.get("warm", False)),
     )

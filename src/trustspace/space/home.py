@@ -24,6 +24,7 @@ from pathlib import Path
 from trustspace.crypto.keys import KeyStore
 from trustspace.crypto.statement import key_id
 from trustspace.domain.bodies import Party, PartyKey, Role
+from trustspace.domain.leakage import SLOT_SECONDS
 from trustspace.domain.statements import LogReference, make
 from trustspace.domain.trust import TrustedSpace
 from trustspace.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
@@ -39,7 +40,6 @@ from trustspace.transport.channel import Identity
 from trustspace.transport.tls import new_authority, new_key, self_signed
 
 INVITATION_DAYS = 7
-SLOT_SECONDS = 600
 DEFAULT_ROLES: tuple[Role, ...] = ("operator",)
 
 
@@ -120,12 +120,18 @@ class SpaceHome:
         try:
             content = tomllib.loads((home / "space.toml").read_text(encoding="utf-8"))
             self.settings = Settings(**content)
+            too_short = self.settings.slot_seconds < SLOT_SECONDS
         except FileNotFoundError:
             raise NotFound(
                 "There is no space in {home}.", fix="Run `trustspace space init` first.", home=str(home)
             ) from None
         except (tomllib.TOMLDecodeError, TypeError):
             raise InvalidInput("The file {file} is not a space's settings.", file="space.toml") from None
+        if too_short:
+            raise InvalidInput(
+                "The setting {field} is shorter than {limit} seconds, which budgets of bits reckon with.",
+                fix="Make it longer in space.toml.", field="slot_seconds", limit=SLOT_SECONDS,
+            )  # fmt: skip
         self.keys = FileKeyStore(home / "keys", None)
         self.store = SpaceStore(home / "space.sqlite")
 

@@ -134,7 +134,9 @@ class SpaceLink:
             taken += len(reply.json)
             if taken > MAX_VIEW_BYTES:
                 raise BudgetExhausted("A message is larger than {limit} bytes.", limit=MAX_VIEW_BYTES)
-            page = json.loads(reply.json)
+            page = _parsed(reply.json)
+            if not isinstance(page, list):
+                raise VerificationFailed("The server's answer is not of the form that was asked for.")
             items.extend(page)
             if reply.next <= after or not page:
                 return items
@@ -241,7 +243,15 @@ class EnclaveLink:
 
     def status(self) -> Any:
         """What the enclave holds and what its host can isolate, as JSON values."""
-        return json.loads(call(self._stub.Status, enclave_pb2.StatusRequest(), timeout=CALL_SECONDS).json)
+        return _parsed(call(self._stub.Status, enclave_pb2.StatusRequest(), timeout=CALL_SECONDS).json)
+
+
+def _parsed(text: str | bytes) -> Any:
+    """The JSON of an answer; whoever sent it may lie. Raises VerificationFailed when it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise VerificationFailed("The server's answer is not of the form that was asked for.") from None
 
 
 def _status(message: enclave_pb2.UploadStatus) -> UploadStatus:

@@ -19,14 +19,6 @@ import threading
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-SYSCALLS = {
-    "x86_64": {
-        "unshare": 272, "keyctl": 250, "inotify_init1": 294, "io_uring_setup": 425, "bpf": 321, "mount": 165,
-        "perf_event_open": 298, "userfaultfd": 323, "fanotify_init": 300, "setns": 308, "pidfd_open": 434,
-        "process_vm_readv": 310, "ptrace": 101, "shmget": 29, "mq_open": 240, "personality": 135, "chroot": 161,
-        "name_to_handle_at": 303, "sysinfo": 99, "add_key": 248, "kcmp": 312, "setsockopt": 54, "sendmsg": 46,
-    },
-}  # fmt: skip
 
 
 def parameters(inputs):
@@ -68,17 +60,6 @@ def where(inputs, emit):
     say(emit, {"uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "pid": os.getpid(),
                "host": platform.node(), "cwd": os.getcwd(), "environment": sorted(os.environ), "argv": sys.argv,
                "prefix": sys.prefix, "path": sys.path})  # fmt: skip
-
-
-def connect(inputs, emit):
-    """Reach a listener on the host's loopback and read its banner."""
-    port = parameters(inputs)["port"]
-
-    def reach():
-        with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:
-            assert connection.recv(6) == b"banner"
-
-    say(emit, outcome(reach))
 
 
 def families(inputs, emit):
@@ -155,30 +136,6 @@ def fill(inputs, emit):
     say(emit, written)
 
 
-def system_calls(inputs, emit):
-    """Try each call with arguments that an unfiltered kernel takes, or refuses for another reason."""
-    numbers = SYSCALLS["x86_64"]
-    tries = {
-        "unshare": (0x10000000,),
-        "keyctl": (0, -3, 0),
-        "inotify_init1": (0,),
-        "personality": (0xFFFFFFFF,),
-        "shmget": (0, 4096, 0o600),
-        "pidfd_open": (os.getpid(), 0),
-        "userfaultfd": (1,),
-    }
-    finding = {}
-    for name, number in numbers.items():
-        child = os.fork()
-        if child == 0:
-            word = raw(number, *tries.get(name, (0, 0, 0, 0, 0)))[1]
-            os._exit(0 if word == "worked" else getattr(errno, word))
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        finding[name] = "worked" if code == 0 else errno.errorcode.get(code, f"exit {code}")
-    say(emit, finding)
-
-
 def namespaces_by_clone(inputs, emit):
     new_user = 0x10000000
     child, word = raw(56, new_user | signal.SIGCHLD, 0, 0, 0, 0)
@@ -187,17 +144,6 @@ def namespaces_by_clone(inputs, emit):
     if child > 0:
         os.waitpid(child, 0)
     say(emit, {"clone": word, "clone3": raw(435, 0, 0)[1]})
-
-
-def trace_a_child(inputs, emit):
-    child = os.fork()
-    if child == 0:
-        time.sleep(30)
-        os._exit(0)
-    attach = 16
-    say(emit, raw(SYSCALLS["x86_64"]["ptrace"], attach, child, 0, 0)[1])
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
 
 
 def raise_limits(inputs, emit):
@@ -221,24 +167,6 @@ def _machine_code(code):
     page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=everything)
     page.write(code)
     return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page))), page
-
-
-def other_entries(inputs, emit):
-    """getpid through the 32-bit entry and through x32: say the signal that ended each try, 0 for none."""
-    # mov eax, 20 ; int 0x80 ; ret
-    int80 = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"
-    # mov eax, 0x40000027 ; syscall ; ret
-    x32 = b"\xb8\x27\x00\x00\x40\x0f\x05\xc3"
-    finding = {}
-    for name, code in (("int80", int80), ("x32", x32)):
-        child = os.fork()
-        if child == 0:
-            function, _page = _machine_code(code)
-            function()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        finding[name] = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    say(emit, finding)
 
 
 def descriptors(inputs, emit):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.cells import cell_len
 
 from trustspace.cli import main as main_module
 from trustspace.cli.output import Declined, Output
@@ -93,6 +94,43 @@ def test_untrusted_text_is_shown_as_text(capsys):
     assert shown.count(":smile:") == 5
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+class Wide(io.StringIO):
+    """A terminal that somebody looks at; how wide it is, the environment says."""
+
+    encoding, errors = "utf-8", "strict"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("show", ["block", "report"])
+@pytest.mark.parametrize(
+    "text", ["." * 36 + "Verdict: GREEN", "    " + "批" * 20, "short", "", " " * 90 + "x"]
+)
+def test_on_a_terminal_text_of_others_never_begins_a_line_of_ours(monkeypatch, show, text):
+    stream = Wide()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("COLUMNS", "40")
+    getattr(Output(as_json=False), show)(f"    {text}")
+    lines = stream.getvalue().splitlines()
+    assert all(cell_len(line) <= 40 for line in lines)
+    assert all(line.startswith("    ") for line in lines if line)
+    assert "".join("".join(lines).split()) == text.replace(" ", ""), "nothing is cut away"
+
+
+def test_elsewhere_lines_stay_whole(capsys):
+    Output(as_json=False).block("." * 500)
+    assert capsys.readouterr().out == "    " + "." * 500 + "\n"
+
+
+def test_a_line_of_ours_to_be_copied_stays_whole_on_a_terminal(monkeypatch):
+    stream = Wide()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("COLUMNS", "40")
+    Output(as_json=False).block("." * 100, fold=False)
+    assert stream.getvalue() == "    " + "." * 100 + "\n"
 
 
 def test_rich_alone_would_have_obeyed(capsys):

@@ -9,6 +9,8 @@ from trustspace.crypto.seal import open_bytes, seal_bytes
 from trustspace.crypto.wrap import OneTimeKey, seal_to
 from trustspace.domain.binding import (
     artifact_context,
+    code_binding,
+    code_context,
     dataset_context,
     handover_binding,
     run_binding,
@@ -22,6 +24,10 @@ HONEST = {
                                            "evidence", "buyer_key")},
         "challenges": (digest("one"), digest("two")),
     },
+    code_binding: {
+        **{name: digest(name) for name in ("job", "offer", "code", "commitment", "parameters", "evidence", "enclave")},
+        "challenges": (digest("one"), digest("two")), "grants": (digest("a grant"), digest("b grant")),
+    },
     share_binding: {name: digest(name) for name in ("job", "run", "source_unit", "reviewer")} | {"artifact": "model"},
     handover_binding: {name: digest(name) for name in ("output", "reviewer", "buyer_key")} | {"artifact": "model"},
 }  # fmt: skip
@@ -29,6 +35,8 @@ FIELDS = [(function, field) for function, values in HONEST.items() for field in 
 
 
 def changes_of(field, value):
+    if field == "grants":
+        return [value[:1], (*value, digest("three")), ()]  # their order says nothing
     if field == "challenges":
         return [value[::-1], value[:1], (*value, digest("three")), ()]
     return [digest("other"), "", value[:-1]]
@@ -77,6 +85,7 @@ def test_a_destroyed_run_key_opens_nothing():
         (artifact_context("j1", "o1", "model"),
          [artifact_context("j2", "o1", "model"), artifact_context("j1", "o2", "model"), artifact_context("j1", "o1", "log"),
           dataset_context("u1", "model", 1)]),
+        (code_context("d1", "c1"), [code_context("d2", "c1"), code_context("d1", "c2"), dataset_context("d1", "c1", 1)]),
     ],
 )  # fmt: skip
 def test_ciphertext_opens_only_in_its_own_context(honest, others):

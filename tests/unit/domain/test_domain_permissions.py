@@ -13,7 +13,8 @@ from trustspace.domain.permissions import (
 from trustspace.domain.records import BlobRecord
 
 JOB_STATEMENTS = (
-    "job", "job-countersignature", "job-cancellation", "grant", "refusal", "run-nonce", "run-offer", "key-release", "run-failed", "output",
+    "job", "job-countersignature", "job-cancellation", "grant", "refusal", "run-nonce", "run-offer", "code-release", "key-release",
+    "run-failed", "output",
     "decision", "release", "receipt",
 )  # fmt: skip
 ASKED = {"job", "job-countersignature", "job-cancellation", "grant", "refusal"}

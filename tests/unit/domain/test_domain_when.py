@@ -179,7 +179,7 @@ def foreign_opener(cast: Cast) -> tuple:
 def used_challenge(cast: Cast) -> tuple:
     """The challenges that were answered before, all over again."""
     return tuple(
-        Challenge(source_unit=c.source_unit, challenge=c.challenge)
+        Challenge(key_holder=c.key_holder, challenge=c.challenge)
         for c in cast.view.all(ChallengeRecord)
         if c.enclave == cast.units[0].public("enclave") and c.used
     )
@@ -192,8 +192,8 @@ def challenges_of_another(cast: Cast) -> tuple:
 def challenges_swapped(cast: Cast) -> tuple:
     """The right challenges under the wrong names."""
     mine = cast.challenges_for(cast.units[0])
-    names = [c.source_unit for c in mine]
-    return tuple(c.model_copy(update={"source_unit": n}) for c, n in zip(mine, reversed(names), strict=True))
+    names = [c.key_holder for c in mine]
+    return tuple(c.model_copy(update={"key_holder": n}) for c, n in zip(mine, reversed(names), strict=True))
 
 
 WRONG: dict[str, Wrong] = {
@@ -276,13 +276,13 @@ WRONG: dict[str, Wrong] = {
     "challenge for a strange enclave":
         Wrong("grant_all", unit("nonce_body", "broker", 0, Actor("E", "source-unit")), InvalidInput, "no grant"),
     "offer without one unit's challenge":
-        Wrong("challenge", offer(challenges=lambda c: c.challenges_for(c.units[0])[:2]), InvalidInput, "every source unit"),
+        Wrong("challenge", offer(challenges=lambda c: c.challenges_for(c.units[0])[:2]), InvalidInput, "every key holder"),
     "offer with challenges for another enclave":
         Wrong("challenge", offer(challenges=challenges_of_another), InvalidInput, "not given to it"),
     "offer with challenges swapped": Wrong("challenge", offer(challenges=challenges_swapped), InvalidInput, "not given to it"),
     "offer with an invented challenge":
         Wrong("challenge", offer(challenges=lambda c: tuple(
-            Challenge(source_unit=u.fingerprint, challenge=digest(u.name)) for u in c.units)), InvalidInput, "not given to it"),
+            Challenge(key_holder=u.fingerprint, challenge=digest(u.name)) for u in c.units)), InvalidInput, "not given to it"),
     "offer replaying answered challenges": Wrong("offer_all", offer(challenges=used_challenge), PolicyRefused, "answered before"),
     "offer by an enclave that was not granted":
         Wrong("challenge", second_enclave(unit("offer_body", "enclave-2")), PermissionDenied, "enclave that the grant names"),
@@ -398,7 +398,7 @@ def _challenge_anew(cast: Cast) -> bool:
     """Put fresh challenges in the view, as if they had come in time."""
     for author in cast.units:
         cast.view.install([ChallengeRecord(
-            challenge=digest(f"late {author.name}"), job=cast.job.statement, source_unit=author.fingerprint,
+            challenge=digest(f"late {author.name}"), job=cast.job.statement, key_holder=author.fingerprint,
             enclave=cast.units[0].public("enclave"))])  # fmt: skip
     return True
 

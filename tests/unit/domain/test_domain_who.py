@@ -22,6 +22,7 @@ class Act:
     about: str = "job"
     # Somebody with the same role who has no part in it.
     stranger: str = "other_unit"
+    blind: bool = False
 
 
 def unit_body(method, *more):
@@ -44,6 +45,15 @@ ACTS = {
         "grant_all", "unit", "broker", lambda cast: cast.nonce_body(cast.units[0], cast.units[1])
     ),
     "run-offer": Act("challenge", "unit", "enclave", unit_body("offer_body")),
+    "code-release": Act(
+        "offer_all",
+        "developer",
+        "broker",
+        lambda cast: cast.release_code_body(cast.units[0]),
+        "job",
+        "other_developer",
+        blind=True,
+    ),
     "key-release": Act("offer_all", "unit", "broker", unit_body("release_key_body")),
     "run-failed": Act("release_keys", "unit", "enclave", unit_body("failed_body")),
     "output": Act("release_keys", "unit", "enclave", unit_body("output_body")),
@@ -71,7 +81,7 @@ def test_every_kind_of_statement_is_covered():
 @every_act
 def test_the_right_author_with_the_right_key_may(at, kind):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     statement = cast.put(cast.sign(actor(cast, act.author), act.key, act.body(cast)))
     assert statement.type == kind
 
@@ -79,7 +89,7 @@ def test_the_right_author_with_the_right_key_may(at, kind):
 @every_act
 def test_no_other_key_of_the_same_party_will_do(at, kind):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     author = actor(cast, act.author)
     others = [
         name
@@ -96,7 +106,7 @@ def test_no_other_key_of_the_same_party_will_do(at, kind):
 @every_act
 def test_nobody_signs_in_anothers_name(at, kind):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     author, thief = (
         actor(cast, act.author),
         Actor("Thief", "source-unit", "developer", "buyer", "operator", reviewers=3),
@@ -108,7 +118,7 @@ def test_nobody_signs_in_anothers_name(at, kind):
 @every_act
 def test_an_unknown_party_may_nothing(at, kind):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     unknown = Actor("Unknown", "source-unit", "developer", "buyer", "operator", reviewers=3)
     assert isinstance(refusal_of(cast, cast.sign(unknown, act.key, act.body(cast))), Unauthenticated)
 
@@ -116,18 +126,18 @@ def test_an_unknown_party_may_nothing(at, kind):
 @every_act
 def test_a_party_without_the_role_may_not(at, kind):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     # The auditor has every right to be here, and none to act.
     error = refusal_of(cast, cast.sign(cast.auditor, "act", act.body(cast)))
     assert isinstance(error, PermissionDenied)
-    assert SIGNS[kind][0] in str(error)
+    assert all(role in str(error) for role in SIGNS[kind][0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind, act in ACTS.items() if act.about and act.stranger])
 def test_a_stranger_cannot_tell_whether_the_thing_exists(at, kind):
     """Permission comes before existence: the refusals are the same word for word."""
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     body, stranger = act.body(cast), actor(cast, act.stranger)
     absent = body.model_copy(update={act.about: digest("there is no such thing")})
     for_existing = refusal_of(cast, cast.sign(stranger, act.key, body))
@@ -146,7 +156,7 @@ def test_a_job_is_submitted_by_the_developer_that_it_names(at):
 @pytest.mark.parametrize(("seconds", "stands"), [(-301, False), (-300, True), (300, True), (301, False)])
 def test_clocks_may_differ_by_five_minutes(at, kind, seconds, stands):
     act = ACTS[kind]
-    cast = at(act.after)
+    cast = at(act.after, act.blind)
     statement = cast.sign(actor(cast, act.author), act.key, act.body(cast), issued=cast.now + seconds)
     if stands:
         cast.put(statement)

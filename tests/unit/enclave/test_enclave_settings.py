@@ -13,7 +13,7 @@ from trustspace.errors import InvalidInput
 def test_a_new_enclave_s_file_says_what_the_defaults_are(tmp_path):
     initialise(tmp_path / "enclave", "盲盒", "127.0.0.1:0", ())
     assert (tmp_path / "enclave" / FILE).read_text(encoding="utf-8") == DEFAULT_TEXT
-    assert tomllib.loads(DEFAULT_TEXT) == asdict(Settings())
+    assert tomllib.loads(DEFAULT_TEXT) == {**asdict(Settings()), "gpus": []}
     assert read_settings(tmp_path / "enclave") == read_settings(tmp_path / "none") == Settings()
 
 
@@ -35,6 +35,11 @@ def test_what_it_says_reaches_the_launcher(tmp_path):
         ("warm = true\n", "warm"),
         ('warm = "one"\n', "warm"),
         ("threads = 0\n", "threads"),
+        ("gpus = 0\n", "gpus"),
+        ('gpus = ["0"]\n', "gpus"),
+        ("gpus = [true]\n", "gpus"),
+        ("gpus = [1, 1]\n", "gpus"),
+        ('sandbox = "gvisor"\ngpus = [0]\n', "gvisor"),
         ("sandbx = 1\n", "sandbx"),
     ],
 )
@@ -42,3 +47,8 @@ def test_a_wrong_setting_is_named(tmp_path, text, named):
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInput, match=named):
         read_settings(tmp_path).config(tmp_path, None)
+
+
+def test_gpus_are_listed_by_number(tmp_path):
+    (tmp_path / FILE).write_text("gpus = [1, 0]\n", encoding="utf-8")
+    assert read_settings(tmp_path).config(tmp_path, None).gpus == (1, 0)

@@ -52,6 +52,32 @@ def test_the_digest_that_differs_is_named():
     assert "parameters" not in build_report(facts).check("digests").summary.en
 
 
+def test_a_file_whose_content_the_job_left_open_asks_for_a_look():
+    first, second = sound().declared
+    report = build_report(sound(declared=(first, replace(second, is_exact=False))))
+    found = report.check("declared_vs_observed")
+    assert (found.status, found.facts["free_form"], report.verdict) == ("warned", [MODEL], "amber")
+    assert MODEL in found.summary.en
+    assert MODEL in found.summary.zh
+
+
+def test_an_open_file_that_is_not_as_declared_still_fails():
+    first, second = sound().declared
+    facts = sound(declared=(first, replace(second, is_exact=False, max_bytes=1)))
+    assert build_report(facts).check("declared_vs_observed").status == "failed"
+
+
+def test_a_picture_is_shown_with_its_size():
+    picture = ArtifactFacts("a.png", "image/png", 300, width=640, height=480)
+    facts = build_report(sound(observed=(*sound().observed, picture))).check("declared_vs_observed").facts
+    assert facts["observed"]["a.png"] == {
+        "media_type": "image/png",
+        "bytes": 300,
+        "width": 640,
+        "height": 480,
+    }
+
+
 def _observed(**changes):
     first, second = sound().observed
     return (first, replace(second, **changes))
@@ -173,6 +199,16 @@ def test_room_for_records(size, expected, records):
     assert str(records) in check.summary.zh
 
 
+def test_room_to_hide_many_is_reason_enough_where_nobody_can_read_the_code():
+    roomy = (SMALL, replace(sound().observed[1], bytes=10_900))
+    for blind, expected in ((False, "warned"), (True, "failed")):
+        facts = sound(observed=roomy, custom_code=True, blind=blind)
+        check = build_report(facts, Policy(blind_code="accept")).check("sizes")
+        assert check.status == expected
+        assert ("blind" in check.summary.en, "盲代码" in check.summary.zh) == (blind, blind)
+    assert status("sizes", sound(custom_code=True, blind=True), Policy(blind_code="accept")) == "passed"
+
+
 def test_a_file_larger_than_the_data_holds_all_records_and_not_more():
     observed = (SMALL, replace(sound().observed[1], bytes=1 << 19))
     assert build_report(sound(observed=observed)).check("sizes").facts["records_that_fit"] == 455
@@ -221,6 +257,24 @@ def test_custom_code_is_amber_at_best_and_red_where_it_is_refused():
     assert (report.check("custom_code").status, report.verdict) == ("warned", "amber")
     assert build_report(sound(custom_code=True), Policy(custom_code="refuse")).verdict == "red"
     assert build_report(sound(), Policy(custom_code="refuse")).verdict == "green"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "verdict"),
+    [
+        (Policy(blind_code="accept"), "warned", "amber"),
+        (Policy(), "failed", "red"),
+        (Policy(blind_code="accept", custom_code="refuse"), "failed", "red"),
+    ],
+)
+def test_blind_code_is_called_by_its_name_and_must_be_accepted_by_it(policy, expected, verdict):
+    report = build_report(sound(custom_code=True, blind=True), policy)
+    check = report.check("custom_code")
+    assert (check.status, report.verdict) == (expected, verdict)
+    assert "blind" in check.summary.en.lower()
+    assert "盲代码" in check.summary.zh
+    assert check.facts["blind"] == "yes"
+    assert build_report(sound(custom_code=True), policy).check("custom_code").facts["blind"] == "no"
 
 
 def test_what_the_buyer_has_from_the_same_data_is_counted():

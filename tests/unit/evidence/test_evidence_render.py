@@ -25,6 +25,8 @@ ATTACKS = [
     "\x07\x08\x08\x08",
     "\ufeff",
     "\U000e0041tag",
+    "\u3164\u115f\u1160\uffa0\u2800",
+    "m\ufe0fe\ufe01s\U000e0100s\u034fage",
     "\x1b]8;;http://x\x07link\x1b]8;;\x07",
 ]
 
@@ -99,9 +101,17 @@ def test_neutral_text_is_one_visible_line(text):
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]", shown)
 
 
-@given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="\\")))
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="\\" + BLANK)))
 def test_ordinary_text_is_left_as_it_is(text):
     assert neutralise(text) == text
+
+
+@pytest.mark.parametrize("blank", [*BLANK, "\u034f", "\u17b4", "\u180b", "\ufe0f", "\U000e01ef"])
+def test_letters_and_marks_that_show_nothing_are_shown_by_number(blank):
+    assert neutralise(f"a{blank}b") == f"a\\u{{{ord(blank):x}}}b"
 
 
 def test_long_text_is_cut():

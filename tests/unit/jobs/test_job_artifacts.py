@@ -82,6 +82,10 @@ def test_a_custom_model_is_bounded():
     for changes, message in (
         ({"model.a": np.zeros(6, np.float32), "model.b": np.zeros(5, np.float32)}, "more numbers than"),
         ({"extra": np.zeros(1, np.float32)}, "outside the model"),
+        (
+            {"model.a": np.zeros(1, np.float32), "model.patient 1 is ill": np.zeros((3, 0), np.float32)},
+            "without numbers",
+        ),
         ({"model.a": np.zeros(1, np.int64)}, "not float32"),
         ({"input.fill": None}, "exactly the tensors"),
     ):
@@ -241,6 +245,11 @@ def test_csv_round_trip(rows):
         (b"a\n@SUM(A1)\n", "formula"),
         (b"a\n+cmd|x\n", "formula"),
         (b"a\n-2+3\n", "formula"),
+        ("a\n＝1+1\n".encode(), "formula"),
+        ("a\n＠SUM(A1)\n".encode(), "formula"),
+        ("a\n＋1\n".encode(), "formula"),
+        ("a\n－1\n".encode(), "formula"),
+        (b"a\nx;=1+1\n", "formula"),
         (b'a\n"x', "CSV"),
     ],
 )

@@ -10,12 +10,14 @@ from job_runs import compute_parameters, patients, run
 
 from trustspace.errors import InvalidInput
 from trustspace.jobs.artifacts import check_artifacts, parse_csv
+from trustspace.jobs.png import parse_png
 from trustspace.jobs.spec import load_job_file, read_code
 from trustspace.jobs.tensors import read_tensors
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "jobs"
 JSON = {"name": "a.json", "media_type": "application/json", "max_bytes": 1000}
 CSV = {"name": "t.csv", "media_type": "text/csv", "max_bytes": 1000}
+PNG = {"name": "p.png", "media_type": "image/png", "max_bytes": 1000}
 TENSORS = {"name": "w.safetensors", "media_type": "application/x-safetensors", "max_bytes": 1000}
 
 
@@ -32,19 +34,21 @@ def compute(body: str, outputs=(JSON,), *, files=None, **arguments):
 
 
 def test_every_kind_of_output():
-    job = compute_parameters([JSON, CSV, TENSORS])
+    job = compute_parameters([JSON, CSV, TENSORS, PNG])
     made = compute(
         "t = inputs.table()\n"
+        "outputs.png('p.png', np.full((2, 3, 3), 7, np.uint8))\n"
         "outputs.tensors('w.safetensors', {'w': np.ones(3)})\n"
         "outputs.csv('t.csv', t.select(['age']).slice(0, 2))\n"
         "outputs.json('a.json', {'rows': t.num_rows, 'none': None})",
-        (JSON, CSV, TENSORS),
+        (JSON, CSV, TENSORS, PNG),
     )
     check_artifacts(list(made.values()), job)
-    assert list(made) == ["a.json", "t.csv", "w.safetensors"], "in declared order"
+    assert list(made) == ["a.json", "t.csv", "w.safetensors", "p.png"], "in declared order"
     assert json.loads(made["a.json"].data) == {"rows": 30, "none": None}
     assert [len(parse_csv(made["t.csv"].data)), parse_csv(made["t.csv"].data)[0]] == [3, ["age"]]
     assert read_tensors(made["w.safetensors"].data)["w"].tolist() == [1, 1, 1]
+    assert parse_png(made["p.png"].data).tolist() == [[[7, 7, 7]] * 3] * 2
 
 
 def test_cells():

@@ -245,3 +245,22 @@ def test_bubblewrap_missing_says_what_to_do(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(CannotIsolate, match="apt-get install bubblewrap"):
         build.ensure_bubblewrap(lambda _: None)
+
+
+def test_a_domain_may_have_a_sandbox_user_of_its_own(monkeypatch):
+    asked = []
+
+    def run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    monkeypatch.setattr(build.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(build.subprocess, "run", run)
+    build.ensure_user(lambda _: None, "root")
+    assert asked == [], "a user that is there stays as it is"
+    build.ensure_user(lambda _: None, "no-such-sandbox-user")
+    ((*_, name),) = asked
+    assert name == "no-such-sandbox-user"
+    monkeypatch.setattr(build.os, "geteuid", lambda: 1000)
+    build.ensure_user(lambda _: None, "another-sandbox-user")
+    assert len(asked) == 1, "an ordinary user makes none"

@@ -19,7 +19,8 @@ NUMBERS = {
     "keyctl": 250, "inotify_init": 253, "unshare": 272, "splice": 275, "perf_event_open": 298, "fanotify_init": 300,
     "prlimit64": 302, "setns": 308, "process_vm_readv": 310, "kexec_file_load": 320, "memfd_create": 319, "bpf": 321,
     "userfaultfd": 323, "execveat": 322, "pidfd_send_signal": 424, "io_uring_setup": 425, "pidfd_getfd": 438,
-    "clone3": 435, "landlock_restrict_self": 446, "sysinfo": 99, "getxattr": 191,
+    "clone3": 435, "landlock_restrict_self": 446, "sysinfo": 99, "getxattr": 191, "sendto": 44, "statfs": 137,
+    "fstatfs": 138, "preadv2": 327, "sched_setaffinity": 203,
 }  # fmt: skip
 
 
@@ -91,7 +92,8 @@ def test_calls_of_future_kernels_are_not_permitted(program, number):
 
 
 def test_calls_with_a_graceful_answer(program):
-    assert run(program, NUMBERS["clone3"]) == refused(errno.ENOSYS)
+    for name in ("clone3", "preadv2", "statfs", "fstatfs"):
+        assert run(program, NUMBERS[name]) == refused(errno.ENOSYS)
     assert run(program, NUMBERS["getxattr"]) == refused(errno.ENOTSUP)
 
 
@@ -104,6 +106,19 @@ def test_no_socket_of_any_family(program, family):
 def test_only_local_pairs(program, family):
     assert run(program, NUMBERS["socketpair"], (1, 1)) == ALLOW
     assert run(program, NUMBERS["socketpair"], (family, 1)) == refused(errno.EPERM)
+
+
+def test_a_half_of_a_pair_sends_to_the_other_half_alone(program):
+    assert run(program, NUMBERS["sendto"], (5, 1, 1, 0, 0)) == ALLOW
+    for address in (1, 1 << 32, 0x7FFF00000000):
+        assert run(program, NUMBERS["sendto"], (5, 1, 1, 0, address)) == refused(errno.EPERM)
+
+
+def test_no_call_is_for_another_process(program):
+    for pid in (1, 4711, 1 << 32):
+        assert run(program, NUMBERS["prlimit64"], (pid, 6, 1)) == refused(errno.EPERM)
+        assert run(program, NUMBERS["sched_setaffinity"], (pid,)) == refused(errno.EPERM)
+    assert run(program, NUMBERS["sched_setaffinity"], (0,)) == ALLOW
 
 
 @pytest.mark.parametrize(

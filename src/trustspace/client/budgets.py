@@ -1,0 +1,104 @@
+"""A source unit's own count of what its datasets' jobs may tell before release: durable, whatever the space shows.
+
+``state.json`` holds it as ``quiet``: dataset, developer, job, millibits. A version is no new dataset, and what is
+counted is never given back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trustspace.client.home import PartyHome
+from trustspace.domain import budget
+from trustspace.domain.bodies import Dataset
+from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.transport.session import Dossier
+
+_KIND = "quiet"
+
+
+def count(state: dict[str, Any], dataset: Dataset, developer: str, job: str, millibits: int) -> None:
+    """Count a job in a party's state, to be written down by the caller in one step with what else it counts.
+
+    Raises:
+        BudgetExhausted: it does not fit beside the developer's others; it is not counted.
+
+    """
+    jobs: dict[str, int] = (
+        state.setdefault(_KIND, {}).setdefault(dataset.dataset, {}).setdefault(developer, {})
+    )
+    if job not in jobs:
+        before = sum(jobs.values())
+        budget.require_within(dataset.policy, before, millibits, developer=developer, dataset=dataset.dataset)
+        jobs[job] = millibits
+
+
+def spent(home: PartyHome, dataset: str) -> dict[str, int]:
+    """Millibits by developer that this source unit has counted for a dataset of its own, most first."""
+    found = {who: sum(jobs.values()) for who, jobs in (home.remembered(_KIND, dataset) or {}).items()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def granted(home: PartyHome, dataset: DatasetRecord) -> int:
+    """Millibits that a developer's own jobs may have told at most: all that were granted, run or not.
+
+    A developer cannot see whether a key was released to them.
+    """
+    from trustspace.client.jobs import listing
+
+    total = 0
+    for listed in listing(home):
+        if listed["developer"] != home.fingerprint or dataset.source_unit not in listed["source_units"]:
+            continue
+        dossier = home.session.job(str(listed["statement"]))
+        job = dossier.job(str(listed["statement"]))
+        known = all(unit in job.grants for unit in job.body.source_units)
+        if known and budget.uses(dossier.view, job.body, dataset.source_unit, dataset.body.dataset):
+            total += budget.price(dossier.view, job).told_millibits
+    return total
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a job's developer has spent of one dataset's budget, in millibits.
+
+    ``counted``: by the source unit's own broker. Else the developer's own upper bound, which counts this job as well
+    once it is granted.
+    """
+
+    dataset: str
+    source_unit: str
+    spent: int
+    limit: int
+    counted: bool
+
+
+def accounts(home: PartyHome, dossier: Dossier, job: JobRecord) -> list[Account]:
+    """How the budgets stand that a job draws on: a source unit sees its own, a developer all, nobody else any."""
+    found = []
+    for record in (dossier.view.get(DatasetRecord, use.dataset) for use in job.body.datasets):
+        if record is None:
+            continue
+        limit = record.body.policy.quiet_millibits_per_developer
+        if record.source_unit == home.fingerprint:
+            told = spent(home, record.body.dataset).get(job.body.developer, 0)
+            found.append(Account(record.body.dataset, record.source_unit, told, limit, True))
+        elif job.body.developer == home.fingerprint:
+            told = granted(home, record)
+            found.append(Account(record.body.dataset, record.source_unit, told, limit, False))
+    return found
+
+
+def require(home: PartyHome, asked: DatasetRecord, job: JobRecord, millibits: int) -> None:
+    """Check a job against this source unit's own count, before anybody signs a grant.
+
+    Raises:
+        BudgetExhausted: the broker would release no key to it.
+
+    """
+    jobs = (home.remembered(_KIND, asked.body.dataset) or {}).get(job.body.developer, {})
+    before = sum(told for digest, told in jobs.items() if digest != job.statement)
+    budget.require_within(
+        asked.body.policy, before, millibits, developer=job.body.developer, dataset=asked.body.dataset
+    )

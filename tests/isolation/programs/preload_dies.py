@@ -1,0 +1,3 @@
+"""Imported early by a sandbox that waits: cannot be."""
+
+raise ImportError("the canary in the import")
