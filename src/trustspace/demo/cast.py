@@ -22,8 +22,10 @@ from trustspace.demo.stage import Stage
 from trustspace.domain.bodies import Role
 from trustspace.domain.statements import read
 from trustspace.enclave import home as enclave_home
+from trustspace.enclave import settings
 from trustspace.errors import Unavailable
 from trustspace.space import home as space_home
+from trustspace.storage.files import write_atomic
 from trustspace.transport.links import EnclaveLink
 
 DATASET = "cytology"
@@ -155,6 +157,8 @@ def move_in(root: Path, stage: Stage, cohort: Cohort, processes: Processes) -> P
 
 def _adopted(hospital: PartyHome, path: Path, name: str) -> Path:
     enclave_home.initialise(path, name, ANY_PORT, ())
+    # Four hospitals share one computer here: sandboxes that wait would take its processors from those that run.
+    write_atomic(path / settings.FILE, b"warm = 0\n", 0o644)
     adoption = adopt(hospital, json.loads((path / "card.json").read_bytes()), ANY_PORT)
     enclave_home.accept(path, read(enclave_home.Adoption, adoption, "adoption"))
     return path
