@@ -23,7 +23,13 @@ from trustspace.errors import BY_CODE, CATALOGUE
 from trustspace.jobs.spec import job_schema
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("docs/architecture.md", "docs/job-file.md", "docs/operations.md", "docs/quiet-channels.md")
+PAGES = (
+    "docs/architecture.md",
+    "docs/job-file.md",
+    "docs/operations.md",
+    "docs/quiet-channels.md",
+    "docs/quiet-channels.zh-CN.md",
+)
 FLOORS = {
     5: ("cli", "demo", "rehearsal"),
     4: ("space", "enclave", "client"),
@@ -186,45 +192,62 @@ def job_fields() -> str:
     return "\n\n".join(parts)
 
 
-def quiet_bits() -> str:
+_QUIET_WALLS = (60, 600, 3600, 21_600, 86_400, 604_800)
+_QUIET_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
+    # The wall clock limits by name, the heads of the table, and what is said below it.
+    "en": (
+        ("1 minute", "10 minutes", "1 hour", "6 hours", "1 day", "7 days"),
+        (
+            "wall clock limit", "one run", "one run, slots of an hour", "one run, told at once", "three runs",
+            "three runs, blind code", "one run, by the ledger's growth",
+        ),
+        """\
+Bits, at most, for a job of one source unit. The end of something that lasts one hour, begins as a slot does
+and surely ends would be {slots} bits in slots of ten minutes and {seconds} in seconds.
+
+Unless told otherwise the budget is {budget} bits: {jobs} jobs of one run and ten
+minutes, or what stands in a few patients' rows.""",
+    ),
+    "zh": (
+        ("1 分钟", "10 分钟", "1 小时", "6 小时", "1 天", "7 天"),
+        (
+            "时长上限", "运行一次", "运行一次，时段为一小时", "运行一次，立即告知", "运行三次", "运行三次，盲代码",
+            "运行一次，由账本的增长得知",
+        ),
+        """\
+单位为比特，均为上限，适用于一个数据源单位的任务。若某件事持续一小时，恰在时段开始时开始，且一定会结束，\
+那么它的结束以十分钟为时段是 {slots} 比特，以秒计是 {seconds} 比特。
+
+未另行设定时，预算为 {budget} 比特：相当于 {jobs} 项运行一次、时长十分钟的任务，或几名患者的数据行所含的内容。""",
+    ),
+}  # fmt: skip
+
+
+def quiet_bits(language: str = "en") -> str:
     """What a job can tell before release, by its wall clock limit and the slot that states are told in."""
-    limits = {
-        "1 minute": 60,
-        "10 minutes": 600,
-        "1 hour": 3600,
-        "6 hours": 21_600,
-        "1 day": 86_400,
-        "7 days": 604_800,
-    }
+    limits, heads, below = _QUIET_WORDS[language]
 
     def told(wall: int, runs: int = 1, slot: int = leakage.SLOT_SECONDS, *, blind: bool = False) -> str:
         found = leakage.bits_per_job(wall_seconds=wall, runs=[runs], slot_seconds=slot, blind=blind)
         return in_bits(found.told_millibits)
 
     rows = []
-    for name, wall in limits.items():
+    for name, wall in zip(limits, _QUIET_WALLS, strict=True):
         ledger = leakage.bits_per_job(wall_seconds=wall, runs=[1]).ledger_millibits
         rows.append(
             (name, told(wall), told(wall, slot=3600), told(wall, slot=0), told(wall, 3), told(wall, 3, blind=True),
              in_bits(ledger))
         )  # fmt: skip
-    heads = (
-        "wall clock limit", "one run", "one run, slots of an hour", "one run, told at once", "three runs",
-        "three runs, blind code", "one run, by the ledger's growth",
-    )  # fmt: skip
     budget = Policy().quiet_millibits_per_developer
     ordinary = leakage.bits_per_job(wall_seconds=600, runs=[1]).told_millibits
-    hour = [in_bits(leakage.millibits(2 * 3600 // slot)) for slot in (leakage.SLOT_SECONDS, 1)]
-    lines = [
-        _table(heads, rows),
-        "",
-        "Bits, at most, for a job of one source unit. The end of something that lasts one hour, begins as a slot does",
-        f"and surely ends would be {hour[0]} bits in slots of ten minutes and {hour[1]} in seconds.",
-        "",
-        f"Unless told otherwise the budget is {in_bits(budget)} bits: {budget // ordinary} jobs of one run and ten",
-        "minutes, or what stands in a few patients' rows.",
-    ]
-    return "\n".join(lines)
+    slots, seconds = (in_bits(leakage.millibits(2 * 3600 // slot)) for slot in (leakage.SLOT_SECONDS, 1))
+    said = below.format(slots=slots, seconds=seconds, budget=in_bits(budget), jobs=budget // ordinary)
+    return f"{_table(heads, rows)}\n\n{said}"
+
+
+def quiet_bits_zh() -> str:
+    """The same for the Chinese page."""
+    return quiet_bits("zh")
 
 
 DRAWN: dict[str, Callable[[], str]] = {
@@ -236,6 +259,7 @@ DRAWN: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "job-fields": job_fields,
     "quiet-bits": quiet_bits,
+    "quiet-bits-zh": quiet_bits_zh,
 }
 
 

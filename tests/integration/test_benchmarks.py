@@ -97,7 +97,8 @@ def check_form(content, name):
     [
         "submit",
         "ledger",
-        *(pytest.param(n, marks=pytest.mark.isolation) for n in ("job", "rounds", "sandbox")),
+        pytest.param("job", marks=pytest.mark.isolation),
+        *(pytest.param(n, marks=(pytest.mark.isolation, pytest.mark.slow)) for n in ("rounds", "sandbox")),
     ],
 )
 def test_it_runs_and_writes_what_it_measured(name, tmp_path):

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from support.sandboxes import SMALL
 from test_lifecycle import alive, descendants, wait_until
 from test_sessions import PATIENCE, talking
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.sandboxes import bench
 from test_lifecycle import (  # noqa: F401 - run again here, with this module's sandbox
     alive,
     descendants,
@@ -52,8 +53,6 @@ def able():
 
 @pytest.fixture(scope="module")
 def sandbox(able, programs):
-    from conftest import bench
-
     with bench(programs, backend="gvisor") as one:
         yield one
 

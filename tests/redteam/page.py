@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from redteam.attacks import collect
 from redteam.model import GROUPS, Text, both
 from redteam.report import WORDS
 
@@ -43,14 +44,7 @@ def redrawn(text: str, result: dict[str, Any], lang: str) -> str:
             return found[0]
         drawn = summary(result, lang)
         if found["how"] == "measured":
-            drawn = [
-                *drawn,
-                "",
-                *tables(result, lang),
-                "",
-                *left_open(result, lang, "###"),
-                *hidden(result, lang),
-            ]
+            drawn = [*drawn, "", *tables(result, lang), *left_open(result, lang), *hidden(result, lang)]
         else:
             everywhere = {attack.name for attack in collect() if attack.open_because}
             here = [attack for attack in result["attacks"] if attack["name"] not in everywhere]
@@ -102,15 +96,16 @@ def row(attack: dict[str, Any], lang: str) -> str:
     return f"{about(attack, lang)} {' | '.join(went)} |"
 
 
-def left_open(result: dict[str, Any], lang: str, level: str) -> Iterable[str]:
-    """Those that work all the same, each with the reason why that does no harm."""
-    if level:
-        yield from (f"{level} {_SAY['open'][lang]}", "")
-    for attack in result["attacks"]:
+def left_open(result: dict[str, Any], lang: str) -> Iterable[str]:
+    """Those that work all the same."""
+    yield from (f"### {_SAY['open'][lang]}", "", *reasons(result["attacks"], lang), "")
+
+
+def reasons(attacks: Iterable[dict[str, Any]], lang: str) -> Iterable[str]:
+    """Why it does no harm, of each that works with the defences."""
+    for attack in attacks:
         if attack["within"]["worked"]:
-            because = attack["open_because"][lang] if attack["open_because"] else "?"
-            yield f"- `{attack['name']}`{_COLON[lang]}{because}"
-    yield ""
+            yield f"- `{attack['name']}`{_COLON[lang]}{attack['open_because'][lang]}"
 
 
 def hidden(result: dict[str, Any], lang: str) -> Iterable[str]:

@@ -1,10 +1,17 @@
 """The red team as tests: every attack works without the defences, and none that is not explained works with them."""
 
+import contextlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from redteam.arena import _descendants
 from redteam.attacks import collect
 from redteam.model import GROUPS, Attack, CannotShow, Seen, both, seen_in
 from redteam.page import PAGES, about, redrawn
@@ -121,8 +128,7 @@ def written(text):
     """Rows of the page's table of a full run, without what was measured, and the attacks explained below it."""
     block = text.split(f"<!-- measured: {TIER_FULL} -->", 1)[1].split("<!-- /measured -->", 1)[0]
     rows = re.findall(r"^(\| `.* \|) [^|]+ \| [^|]+ \|$", block, re.MULTILINE)
-    last = block.split("\n### ")
-    explained = [part for part in last if "\n- `" in part][0]
+    explained = next(part for part in block.split("\n### ") if "\n- `" in part)
     return rows, re.findall(r"^- `([^`]+)`", explained, re.MULTILINE)
 
 
@@ -147,3 +153,54 @@ def test_a_run_is_written_into_its_own_place(lang):
     assert anew.split("<!-- /measured -->", 1)[1] == text.split("<!-- /measured -->", 1)[1]
     with pytest.raises(ValueError, match="no place for another"):
         redrawn(text, as_json([one], {**facts, "tier": "another"}), lang)
+
+
+# -- what is left behind
+
+# In a background job of a shell, Ctrl-C would be ignored otherwise.
+SUITE = (
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv[1:] = ['--only', 'ipc/segment', '--only', 'resources/never-ending', '--only', 'resources/stopped']; "
+    "runpy.run_module('redteam', run_name='__main__', alter_sys=True)"
+)
+
+
+def segments(pid):
+    """The System V shared memory that a process made (proc(5)): key, number, permissions, size, maker."""
+    lines = Path("/proc/sysvipc/shm").read_text(encoding="ascii").splitlines()[1:]
+    return [line for line in lines if line.split()[4] == str(pid)]
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.isolation
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 128 + signal.SIGINT)]
+)
+def test_nothing_is_left_behind_when_it_is_ended(tmp_path, number, code):
+    give_up = time.monotonic() + 120
+    suite = subprocess.Popen(
+        [sys.executable, "-c", SUITE], cwd=Path(__file__).parents[1], env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        # The job that never ends runs bare: launcher and job, a segment and a folder are there.
+        while not (
+            len(family := _descendants(suite.pid)) >= 2 and segments(suite.pid) and os.listdir(tmp_path)
+        ):
+            assert suite.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        suite.send_signal(number)
+        assert suite.wait(60) == code
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(suite.pid, signal.SIGKILL)
+        suite.wait()
+    assert not any(alive(pid) for pid in family)
+    assert not segments(suite.pid)
+    assert os.listdir(tmp_path) == []

@@ -89,7 +89,7 @@ def show_request(out: Output, asked: Request, people: People, state: str) -> Non
     names = {use.dataset: (asked_name.id, asked_name.version) for use, asked_name in _paired(asked)}
     for use in body.datasets:
         name, version = names.get(use.dataset, (short(use.dataset), 0))
-        out.say(_("{name}, version {version}, of {unit}: {count} columns",
+        out.say(_("{name}, version {version}, of {unit}: {count} column(s)",
                   name=name, version=version, unit=people.name(use.source_unit), count=len(use.columns)))  # fmt: skip
         out.block(_(", ").join(use.columns))
     _show_parameters(out, asked)
@@ -253,4 +253,3 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
         out.say(_("- You accept sums of two, in these words: {words}.", words=words()), style="warning")
     if body.reviewer_threshold == 1:
         out.say(_("One person alone can then approve. For four eyes: --threshold 2."), style="warning")
-    out.say()

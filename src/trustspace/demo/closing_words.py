@@ -25,7 +25,7 @@ CLOSING: dict[str, tuple[str, str]] = {
     "certificate.developer": ("asked by", "开发方"),
     "certificate.buyer": ("released to", "交付给"),
     "certificate.artifacts": ("artifacts", "产出文件"),
-    "certificate.platform": ("ran in; evidence", "运行环境；证明"),
+    "certificate.platform": ("ran in; evidence", "运行环境；证据"),
     "certificate.ledger": ("ledger", "存证账本"),
     "certificate.size": (
         "{statements} statements of {size}, cosigned by {quorum} witness",

@@ -211,7 +211,7 @@ STORY: dict[str, tuple[str, str]] = {
     "request.withheld": ("withheld", "留出患者"),
     "request.outputs": ("would come out", "产出文件"),
     "request.platform": ("platform", "运行环境"),
-    "request.platform-of": ("{kind} evidence, sandbox tier: {tier}", "{kind} 证明，沙箱等级：{tier}"),
+    "request.platform-of": ("{kind} evidence, sandbox tier: {tier}", "{kind} 证据，沙箱等级：{tier}"),
     "request.pinned": ("{name} ({fingerprint}…, pinned)", "{name}（{fingerprint}…，已登记）"),
     "grant.granted": (
         (
@@ -232,7 +232,7 @@ STORY: dict[str, tuple[str, str]] = {
         ),
         (
             "各自向每个盲盒发出新的挑战，核对本院盲盒提出的一次性密钥，先将运行次数记账，再把数据密钥密封给它，"
-            "并绑定数据资源、任务、代码、参数、证明与使用单位。"
+            "并绑定数据资源、任务、代码、参数、平台证据与使用单位。"
         ),
     ),
     "run.ran": (

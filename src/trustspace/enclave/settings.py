@@ -20,7 +20,7 @@ sandbox = "namespaces"
 sandbox_user = "{DEDICATED_USER}"
 # The weakest tier to start with at all ("any" takes what the backend gives); a grant may demand more.
 minimum_tier = "any"
-# How many wait with torch imported, for a start in milliseconds; about 200 MiB of memory each.
+# How many wait with torch imported, for a start in milliseconds; about 160 MiB of memory each.
 warm = 1
 # Threads for each job's numerical libraries. One makes results the same on every computer.
 threads = 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trustspace.evidence.report import Report
-from trustspace.evidence.words import FACTS, STATUSES, TITLES, VERDICTS, Language
+from trustspace.evidence.words import FACTS, STATUSES, TITLES, VALUES, VERDICTS, Language
 
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
@@ -22,12 +22,14 @@ _LABELS: dict[str, dict[Language, str]] = {
     "verdict": {"en": "Verdict", "zh": "结论"},
     "limits": {"en": "What this cannot show", "zh": "本报告的局限"},
 }
+_COLON: dict[Language, str] = {"en": ": ", "zh": "："}
+_COMMA: dict[Language, str] = {"en": ", ", "zh": "，"}
 
 
 def render_text(report: Report, lang: Language = "en", *, details: bool = True) -> str:
     """The report as lines of text; with ``details``, the facts follow each check, indented."""
     lines = [
-        f"{_LABELS['verdict'][lang]}: {VERDICTS[report.verdict][lang]}",
+        f"{_LABELS['verdict'][lang]}{_COLON[lang]}{VERDICTS[report.verdict][lang]}",
         neutralise(report.headline.in_language(lang)),
         "",
     ]
@@ -37,7 +39,7 @@ def render_text(report: Report, lang: Language = "en", *, details: bool = True) 
         lines.append(f"    {neutralise(check.summary.in_language(lang))}")
         if details:
             lines += [f"      {line}" for line in _facts(check.facts, lang)]
-    lines += ["", f"{_LABELS['limits'][lang]}: {neutralise(report.limits.in_language(lang))}"]
+    lines += ["", f"{_LABELS['limits'][lang]}{_COLON[lang]}{neutralise(report.limits.in_language(lang))}"]
     return "\n".join(lines) + "\n"
 
 
@@ -62,17 +64,18 @@ def _harmless(character: str, following: str) -> bool:
     return character == " " or not (unicodedata.category(character) in _INVISIBLE or _BLANK.match(character))
 
 
-def _facts(value: Any, lang: Language, name: str = "") -> Iterator[str]:
+def _facts(value: Any, lang: Language, name: str = "", fact: str = "") -> Iterator[str]:
     """One line for each fact, under the names that people read."""
     if isinstance(value, dict):
         for key, item in value.items():
             label = FACTS.get(key, {}).get(lang) or neutralise(str(key))
-            yield from _facts(item, lang, f"{name}, {label}" if name else label)
+            yield from _facts(item, lang, f"{name}{_COMMA[lang]}{label}" if name else label, str(key))
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         for place, item in enumerate(value, start=1):
             yield from _facts(item, lang, f"{name} {place}")
     elif isinstance(value, list):
         if value:
-            yield f"{name}: {', '.join(neutralise(str(item)) for item in value)}"
+            yield f"{name}{_COLON[lang]}{', '.join(neutralise(str(item)) for item in value)}"
     else:
-        yield f"{name}: {neutralise(str(value))}"
+        said = VALUES.get(fact, {}).get(str(value), {}).get(lang) or neutralise(str(value))
+        yield f"{name}{_COLON[lang]}{said}"

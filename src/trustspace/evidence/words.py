@@ -143,7 +143,7 @@ SENTENCES: dict[str, dict[Language, str]] = {
     "platform.passed": {
         "en": "It ran in a sandbox of tier {tier}, as demanded. Hardware evidence ({kind}) says "
         "what ran there.",
-        "zh": "在要求的沙箱等级 {tier} 中运行，运行内容有硬件证明（{kind}）。",
+        "zh": "在要求的沙箱等级 {tier} 中运行，运行内容有硬件证据（{kind}）。",
     },
     "platform.software": {
         "en": "It ran in a sandbox of tier {tier}, as demanded. The evidence is software's own word: the "
@@ -357,6 +357,17 @@ FACTS: dict[str, dict[Language, str]] = {
     "width": {"en": "pixels wide", "zh": "宽（像素）"},
     "withheld": {"en": "patients never seen", "zh": "未参与训练的患者"},
     "withheld_patients": {"en": "patients kept from training", "zh": "未参与训练的患者数"},
+}
+
+_YES_NO: dict[str, dict[Language, str]] = {"yes": {"en": "yes", "zh": "是"}, "no": {"en": "no", "zh": "否"}}
+# What such a fact may be, where that is one of a few words.
+VALUES: dict[str, dict[str, dict[Language, str]]] = {
+    "blind": _YES_NO,
+    "custody": {
+        "own": {"en": "the source unit", "zh": "数据源单位"},
+        "operator-hosted": {"en": "the operator", "zh": "运营方"},
+    },
+    "custom_code": _YES_NO,
 }
 
 

@@ -351,15 +351,6 @@ def when(inputs, emit):
     say(emit, [started, time.monotonic()])
 
 
-def leave_marker(inputs, emit):
-    folder = "/dev/shm"
-    before = os.listdir(folder)
-    with open(f"{folder}/marker-{parameters(inputs)['name']}", "w", encoding="ascii") as file:
-        file.write("here")
-    time.sleep(parameters(inputs)["seconds"])
-    say(emit, {"before": before, "after": sorted(os.listdir(folder))})
-
-
 def libraries(inputs, emit):
     """What the runtime is for."""
     import numpy

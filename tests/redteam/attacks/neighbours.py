@@ -210,5 +210,5 @@ ATTACKS = [
 ]  # fmt: skip
 
 # Left to the slow tests: others of their kind, which stand behind the same defence, are quick.
-_SLOWER = {"dev-shm", "left-in-memory"}
+_SLOWER = {"left-in-memory"}
 ATTACKS = [replace(attack, quick=attack.name.partition("/")[2] not in _SLOWER) for attack in ATTACKS]

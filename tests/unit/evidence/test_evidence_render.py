@@ -42,10 +42,12 @@ def test_english():
 
 def test_chinese():
     text = render_text(build_report(sound(custom_code=True)), "zh")
-    assert text.startswith("结论: 黄色\n没有未通过的检验，")
+    assert text.startswith("结论：黄色\n没有未通过的检验，")
     for title in TITLES.values():
         assert title["zh"] in text
     assert "请留意" in text
+    assert "开发方自有代码：是" in text
+    assert "机器归属：数据源单位" in text
     assert "Verdict" not in text
 
 
