@@ -101,7 +101,11 @@ def options(
         "--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(SANDBOX_ID), "--gid", str(SANDBOX_ID),
         "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv",
     ]  # fmt: skip
-    for name, value in {**environment(made), **(variables or {})}.items():
+    own, added = environment(made), dict(variables or {})
+    if (path := "LD_LIBRARY_PATH") in own and path in added:
+        # The interpreter's own library comes first.
+        added[path] = f"{own[path]}:{added[path]}"
+    for name, value in {**own, **added}.items():
         result += ["--setenv", name, value]
     result += ["--ro-bind", str(made.runtime.path), RUNTIME]
     # The copies of other versions of the package are no business of this one.

@@ -67,7 +67,7 @@ class SandboxConfig:
     small network 80 times slower with two.
 
     ``backend`` is what walls sandboxes in; a host that cannot give it is refused. ``warm`` sandboxes are kept
-    started and waiting, torch imported and no data in them (about 200 MiB each); each is used once.
+    started and waiting, torch imported and no data in them (about 160 MiB each); each is used once.
     ``gpus`` are the numbers of the GPUs that jobs may have (``gpu``), one job at a time each.
 
     ``test_programs`` is for tests alone: a directory of modules whose functions may then be named as

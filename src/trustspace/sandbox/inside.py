@@ -82,7 +82,7 @@ def main(control_descriptor: int, ordered: str) -> None:
 
 
 def _run(control_descriptor: int, ordered: dict[str, Any]) -> int:
-    version = walls.shut(ordered)
+    walls.shut(ordered)
     if control_descriptor == 0:
         # Where nothing but standard input can be inherited. A job's own files do not become its standard input.
         control_descriptor = os.dup(0)
@@ -106,7 +106,7 @@ def _run(control_descriptor: int, ordered: dict[str, Any]) -> int:
     name = orders["program"]
     program = _resolve(name, session=orders["session"], test=orders["test_programs"])
     talk = _talk(*conversation) if conversation else None
-    protocol.send_plain(control, {"event": "started", "landlock": version})
+    protocol.send_plain(control, {"event": "started"})
     control.close()
 
     artifacts: list[tuple[str, str, bytes]] = []

@@ -25,6 +25,7 @@ from trustspace.sandbox.config import MIB, Limits, SandboxConfig
 from trustspace.sandbox.conversation import Conversation, ConversationEnded
 from trustspace.sandbox.identity import sandbox_identity
 from trustspace.sandbox.inside import SELF_CHECK
+from trustspace.sandbox.remedies import finding
 from trustspace.sandbox.runtime import ensure_app, find_runtime
 from trustspace.sandbox.task import Channel, Result, Task, check_channel, check_task, read_result
 
@@ -114,6 +115,11 @@ class Launcher:
         # gVisor's kernel has none.
         landlock = config.landlock and report.facts.landlock_abi > 0 and config.backend != "gvisor"
         base = cgroup.prepare(identity.uid, identity.gid) if config.cgroups else None
+        if base is None and config.backend == "gvisor":
+            # The probe had one; nothing else counts its memory.
+            raise CannotIsolate(
+                "This host cannot isolate: {reasons}", reasons=finding("gvisor-uncounted").text["en"]
+            )
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as done:
             if base is not None:
                 undo.callback(cgroup.remove, base)
@@ -275,9 +281,12 @@ class Launcher:
                 self._reader.start()
             try:
                 self._send_task(number, task, conversation, gpu=given)
-            except OSError:
+            except BaseException as error:
+                # Whatever it was, the place is free again.
                 self._pending.pop(number, None)
                 future.cancel()
+                if not isinstance(error, OSError):
+                    raise
                 raise Unavailable("The sandbox launcher is gone.", fix="Restart the enclave.") from None
         return Running(number, future, self)
 
@@ -308,14 +317,14 @@ class Launcher:
         while True:
             try:
                 received = protocol.receive(self._control)
-            except (OSError, ValueError):
-                received = None
-            if received is None:
+                if received is None:
+                    break
+                number, result = int(received[0]["id"]), read_result(*received)
+            except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
+                # One that says what is no result is no launcher any more: nobody waits for it.
                 break
-            message, descriptors = received
             with self._lock:
-                future = self._pending.pop(int(message["id"]), None)
-            result = read_result(message, descriptors)
+                future = self._pending.pop(number, None)
             if future is None or not future.set_running_or_notify_cancel():
                 result.close()
             else:

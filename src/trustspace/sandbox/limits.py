@@ -12,6 +12,8 @@ from trustspace.sandbox.config import MIB, Limits
 
 STACK_BYTES = 8 * MIB
 OPEN_FILES = 256
+# Address space beside a task's memory and inputs: the libraries take 600 MiB, allocators reserve what they never touch.
+ADDRESS_BYTES = 2048 * MIB
 
 Pair = tuple[int, int]
 
@@ -34,12 +36,14 @@ def before_exec(open_files: int | None = None) -> dict[int, Pair]:
 
 
 def in_worker(
-    limits: Limits, *, scratch_bytes: int, counted: bool, processes: int | None = None
+    limits: Limits, *, scratch_bytes: int, counted: bool, processes: int | None = None, mapped_bytes: int = 0
 ) -> dict[str, int]:
     """The limits that a task chooses, by RLIMIT number in decimal (the orders are JSON).
 
     ``counted`` says that a cgroup counts memory; otherwise private memory is limited for each process
-    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). ``processes`` is for
+    (RLIMIT_DATA; what is neither private nor a file of limited size, ``seccomp`` refuses). That leaves out what is
+    like a stack and what is no longer writable (mm/mmap.c, is_data_mapping), so RLIMIT_AS bounds these too, coarsely:
+    ``mapped_bytes`` of inputs come on top, and a GPU's driver reserves too much for it. ``processes`` is for
     RLIMIT_NPROC, None for leaving it; it is one of these because before a user namespace exists it would count every
     process of this user on the host. RLIMIT_CPU is not: it counts what a warm worker used before as well (see
     ``apply_in_worker``).
@@ -49,6 +53,8 @@ def in_worker(
         wanted[resource.RLIMIT_NPROC] = processes
     if not counted:
         wanted[resource.RLIMIT_DATA] = limits.memory_bytes
+        if not limits.gpu:
+            wanted[resource.RLIMIT_AS] = limits.memory_bytes + mapped_bytes + ADDRESS_BYTES
     return {str(number): value for number, value in wanted.items()}
 
 

@@ -84,6 +84,8 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise ValueError("truncated message")
         if not data:
+            for descriptor in descriptors:
+                os.close(descriptor)
             return None
         try:
             message = json.loads(data)

@@ -163,8 +163,8 @@ _REMARKS: Final[dict[str, tuple[str, str, str, str]]] = {
             "and one process."
         ),
         (
-            "弱于命名空间：作业可看到本机名称、内核与用户编号，以及任意路径是否存在、大小和修改时间；"
-            "但不能读取其内容，没有临时空间，只有一个进程。"
+            "弱于命名空间：任务可看到本机名称、内核与用户编号，以及任意路径是否存在、其大小和修改时间，"
+            "但读不到其内容。它没有临时空间，只有一个进程。"
         ),
         "",
         "",
@@ -196,7 +196,7 @@ _REMARKS: Final[dict[str, tuple[str, str, str, str]]] = {
             "No control groups: memory is limited for each process, and nothing limits how many processors a job keeps "
             "busy."
         ),
-        "没有控制组：内存按单个进程限制，作业占用的处理器数量不受限制。",
+        "没有控制组：内存按单个进程限制，任务占用的处理器数量不受限制。",
         "Run the enclave as root, or give its systemd unit `Delegate=yes` (control groups of version 2).",
         "请以 root 运行盲盒，或为其 systemd 单元设置 `Delegate=yes`（控制组 v2）。",
     ),
@@ -247,7 +247,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {
 TIER_WORDS: Final[dict[str, dict[str, str]]] = {
     TIER_GVISOR: {
         "en": "A kernel of its own, in user space, answers each job's system calls.",
-        "zh": "每个作业的系统调用由用户空间中的独立内核应答。",
+        "zh": "由用户空间中的独立内核处理每个任务的系统调用。",
     },
     TIER_FULL: {
         "en": "Namespaces, files and devices of its own, few system calls, and Landlock as a second lock on files.",

@@ -87,10 +87,15 @@ _FCNTLS: Final = (0, 1, 2, 3, 4, 1030, 1034)
 # PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_VMA.
 _PRCTLS: Final = (1, 3, 15, 16, 21, 23, 38, 39, 0x53564D41)
 _AF_UNIX: Final = 1
-# RLIMIT_CPU, FSIZE, DATA, NPROC. Not CORE: 1 stops what 0 does not (core(5)).
-_LOWERED_LIMITS: Final = (0, 1, 2, 6)
+# RLIMIT_CPU, FSIZE, DATA, NPROC, AS. Not CORE: 1 stops what 0 does not (core(5)).
+_LOWERED_LIMITS: Final = (0, 1, 2, 6, 9)
 _MAP_SHARED: Final = 0x01
 _MAP_ANONYMOUS: Final = 0x20
+# Like a stack, which RLIMIT_DATA leaves out.
+_MAP_GROWSDOWN: Final = 0x100
+# Huge pages that the host keeps ready: memory that a control group does not count (hugetlb has its own controller).
+_MAP_HUGETLB: Final = 0x40000
+_MFD_HUGETLB: Final = 0x4
 
 
 # What a process without namespaces of its own must not have: other processes, what changes a file's name or
@@ -123,7 +128,8 @@ def compile_filter(*, memory_counted: bool, gpu: bool = False) -> bytes:
     rules.allow(ALLOWED)
     arg = pyseccomp.Arg
     if memory_counted:
-        rules.allow(("memfd_create", "mmap"))
+        rules.when("memfd_create", arg(1, pyseccomp.MASKED_EQ, _MFD_HUGETLB, 0))
+        rules.when("mmap", arg(3, pyseccomp.MASKED_EQ, _MAP_HUGETLB, 0))
     else:
         rules.no_shared_memory()
     rules.when("clone", arg(0, pyseccomp.MASKED_EQ, _CLONE_FORBIDDEN, 0))
@@ -215,7 +221,8 @@ class _Rules:
     def no_shared_memory(self) -> None:
         """Map no memory that several processes could share without a file: private limits do not count it."""
         for flag in (_MAP_SHARED, _MAP_ANONYMOUS):
-            self.when("mmap", self._library.Arg(3, self._library.MASKED_EQ, flag, 0))
+            unseen = flag | _MAP_GROWSDOWN | _MAP_HUGETLB
+            self.when("mmap", self._library.Arg(3, self._library.MASKED_EQ, unseen, 0))
 
     def by_operation(self, prctls: Iterable[int]) -> None:
         """The calls that are many things in one, and how those that are not there answer."""

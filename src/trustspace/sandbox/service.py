@@ -41,6 +41,7 @@ from trustspace.sandbox.spawn import Maker, Sandbox
 
 # How long a dying tree may take before it is killed again.
 KILL_AGAIN_SECONDS = 0.5
+COMPLAINT_CHARACTERS = 4000  # as JSON up to twelve bytes each
 
 
 class Service:
@@ -131,6 +132,7 @@ class Service:
                 os.close(descriptor)
 
     def _refuse(self, message: dict[str, Any], said: str) -> None:
+        said = said[-COMPLAINT_CHARACTERS:]
         answer = {"id": int(message["id"]), "status": "failed", "reason": "did-not-start", "error": said}
         self._answer(answer)
 
@@ -142,9 +144,11 @@ class Service:
         if job is not None:
             try:
                 self._maker.assign(job, message, descriptors)
-            except OSError:
-                # It has died meanwhile, or what it has imported is more than this task's memory.
+            except BaseException as error:
+                # OSError: it has died meanwhile, or what it has imported is more than this task's memory.
                 self._give_up(job)
+                if not isinstance(error, OSError):
+                    raise
             else:
                 return job
         job = self._watched(self._maker.start(gpu=gpu))
@@ -167,7 +171,7 @@ class Service:
         message, self._held = self._held, None
         try:
             self._maker.assign(job, message, [])
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             self._give_up(job)
             self._refuse(message, str(error))
         else:
@@ -234,7 +238,6 @@ class Service:
             job.warm = job.number is None
         elif job.first_row is None and message.get("event") == "started":
             job.first_row = time.monotonic()
-            job.landlock = int(message.get("landlock") or 0)
 
     def _on_outer(self, job: Sandbox) -> None:
         self._selector.unregister(job.outer)
@@ -344,7 +347,6 @@ class Service:
             "first_row_ms": round((job.first_row - job.started) * 1000) if job.first_row is not None else -1,
             "log_bytes": job.log_bytes,
             "peak_bytes": job.group.peak_bytes() if job.group is not None else 0,
-            "landlock": job.landlock,
             "warm": job.warm,
             "output": output >= 0,
         }

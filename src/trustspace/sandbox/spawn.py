@@ -52,7 +52,6 @@ class Sandbox:
     inner_pid: int | None = None
     inner: int | None = None
     first_row: float | None = None
-    landlock: int = 0
     exit_code: int | None = None
     verdict: str = ""
     killed_at: float | None = None
@@ -176,6 +175,7 @@ class Maker:
                     processes=self._backend.process_limit(
                         allowed.processes, counted=sandbox.group is not None
                     ),
+                    mapped_bytes=sum(os.fstat(each).st_size for each in [*inputs, *conversation[1:]]),
                 ),
                 "cpu_seconds": allowed.cpu_seconds,
                 "test_programs": self._plan.test_programs is not None,
