@@ -6,7 +6,6 @@ people refused or withdrew binds it whether or not the space has logged it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -48,16 +47,8 @@ class Broker:
             Unavailable: another broker of this party is running.
 
         """
-        lock = os.open(self._home.path / "broker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise Unavailable("Another broker of this party is running.", fix="Stop it first.") from None
-        try:
+        with self._home.only_broker("broker"):
             watch(self._home.session, stop, self.attend)
-        finally:
-            os.close(lock)
 
     def attend(self) -> int:
         """Look at every job that is granted or runs once; returns how many keys were released."""

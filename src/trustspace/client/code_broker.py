@@ -7,7 +7,6 @@ every source unit has granted the job: neither side opens its half before the ot
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -50,17 +49,9 @@ class CodeBroker:
             Unavailable: another broker of this party is running.
 
         """
-        lock = os.open(self._home.path / "code-broker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise Unavailable("Another broker of this party is running.", fix="Stop it first.") from None
-        try:
+        with self._home.only_broker("code-broker"):
             blindcode.destroy_expired(self._home)  # also when the space cannot be reached at all
             watch(self._home.session, stop, self.attend)
-        finally:
-            os.close(lock)
 
     def attend(self) -> int:
         """Look at every job of one's own with blind code once; returns how many keys were released.

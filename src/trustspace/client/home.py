@@ -276,6 +276,24 @@ class PartyHome:
         finally:
             os.close(lock)
 
+    @contextlib.contextmanager
+    def only_broker(self, name: str) -> Iterator[None]:
+        """Be the party's one broker of this name while the block lasts, among all its processes.
+
+        Raises:
+            Unavailable: another one is running.
+
+        """
+        lock = os.open(self.path / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Unavailable("Another broker of this party is running.", fix="Stop it first.") from None
+            yield
+        finally:
+            os.close(lock)
+
     def remember(self, kind: str, key: str, value: Any = True) -> None:
         """Write a decision down before it is sent anywhere."""
         with self.changing() as state:
