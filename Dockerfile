@@ -14,6 +14,12 @@ FROM base AS build
 # torch without the CUDA packages.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_EXTRA_INDEX_URL=$PIP_EXTRA_INDEX_URL PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# A compiler for the lattice sum's kernel; the images have only what it makes.
+USER root
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+USER trustspace
 RUN python3 -m venv /opt/trustspace/venv
 COPY --chown=trustspace requirements/ requirements/
 RUN /opt/trustspace/venv/bin/python -m pip install --quiet --require-hashes -r requirements/demo.lock

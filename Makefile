@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LATTICE := src/trustspace/aggregation/lattice
 
 .PHONY: demo test test-slow redteam check format protos bench sandbox sandbox-if-possible setup setup-dev clean
 
@@ -49,9 +50,12 @@ $(VENV)/.python: tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(VENV)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.python requirements/demo.lock pyproject.toml
+# The kernel in C is built where there is a compiler; where there is none this says so, and NumPy does its work.
+$(VENV)/.installed: $(VENV)/.python requirements/demo.lock pyproject.toml $(wildcard $(LATTICE)/*.[ch])
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/demo.lock
+	rm -f $(LATTICE)/kernel.*.so
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m trustspace.aggregation.lattice.library
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/runtime.lock

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.common import render
 
-NAMES = ("submit", "job", "ledger", "rounds", "sandbox")
+NAMES = ("submit", "job", "ledger", "rounds", "aggregation", "sandbox")
 # What these measure is how good models are, on data that is not in the repository.
 ON_REAL_DATA = ("heart", "pneumonia")
 HEAD = "# Results\n\nWritten from the JSON files beside it; what they mean stands in ../README.md.\n\n"
@@ -32,7 +32,9 @@ def tables(directory: Path) -> str:
 
 def parts(content: dict[str, Any]) -> list[dict[str, Any]]:
     """What one file holds: a result, or several that were measured apart."""
-    return list(content["parts"].values()) if "parts" in content else [content]
+    if "parts" in content:
+        return list(content["parts"].values())
+    return [*([content] if "rows" in content else []), *content.get("further", {}).values()]
 
 
 def main() -> int:

@@ -29,7 +29,9 @@ from trustspace.data.handin import to_memfd
 from trustspace.domain.statements import LogReference
 from trustspace.enclave.failure import RunError
 from trustspace.enclave.federated import JointTraining
-from trustspace.enclave.rounds import Identity, Journal, Roster, Rounds, Terms
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Identity, Roster, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.jobs.container import unpack
 from trustspace.jobs.federation import RoundMetrics, model_file

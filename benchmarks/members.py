@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from benchmarks.cast import MANY_JOBS, Cast
 from benchmarks.spans import Recorder, Round
-from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.aggregation.scheme import Scheme
+from trustspace.aggregation.schemes import scheme_of
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.demo.processes import Processes
@@ -48,8 +49,11 @@ from trustspace.domain.bodies import (
 from trustspace.domain.statements import LogReference, Statement
 from trustspace.enclave.checkpoint import Checkpoints
 from trustspace.enclave.federated import JointTraining
-from trustspace.enclave.rounds import Identity, Journal, Roster, Rounds, Terms
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Identity, Roster, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.worker import Trained
+from trustspace.jobs.agreement import sum_terms
 from trustspace.jobs.federation import prepared
 from trustspace.jobs.spec import Parameters, parse_job_file
 from trustspace.ledger.merkle import EMPTY_ROOT
@@ -97,10 +101,18 @@ source_unit = "Unit {number}"
 """
 
 
-def agreed(members: int, parameters: int, rounds: int) -> Parameters:
-    """What the members of a job over so many source units have agreed."""
+def agreed(members: int, parameters: int, rounds: int, sums: str = "") -> Parameters:
+    """What the members of a job over so many source units have agreed; ``sums``: lines of the job's [sums]."""
     uses = "".join(_USE.format(number=number) for number in range(members))
-    return parse_job_file(_JOB.format(parameters=parameters, rounds=rounds) + uses).parameters()
+    job = _JOB.format(parameters=parameters, rounds=rounds) + uses + f"[sums]\n{sums}\n"
+    return parse_job_file(job).parameters()
+
+
+def scheme_in(parameters: Parameters) -> Scheme:
+    """What the job's sums are protected by."""
+    terms = sum_terms(parameters)
+    assert terms is not None
+    return scheme_of(terms.scheme, terms.needed)
 
 
 class Instant:
@@ -149,23 +161,12 @@ class Meeting:
 
     def train(self, work: Path, count: int) -> list[list[Round]]:
         """All rounds of the run with models of ``count`` numbers; of every round, what each member noted."""
-        roster = Roster({s.identity.source_unit: (s.identity.offer, s.identity.public) for s in self.seats})
         stop = threading.Event()
         NOTED.clear()
 
         def member(number: int) -> None:
-            seat = self.seats[number]
-            terms = Terms(self.job, self.run, 2, WAIT_SECONDS, time.monotonic() + DAY)
-            home = work / f"member-{number}"
-            home.mkdir(parents=True)
-            rounds = Rounds(
-                seat.relay, seat.identity, terms, lambda fresh: roster, Journal(home, self.job), PairwiseMasks(),
-                lambda: _LOG, lambda other: None, stop,
-            )  # fmt: skip
-            worker: Any = Instant(self.parameters, count, number)
-            kept = Checkpoints(home, self.job, os.urandom(32))
             try:
-                JointTraining(worker, rounds, self.parameters, self.run, len(self.seats), kept).train()
+                self.member(number, work, count, stop)
             except BaseException:
                 stop.set()
                 raise
@@ -184,23 +185,47 @@ class Meeting:
             raise RuntimeError("The members did not come to the end of their rounds.")
         return [found[number] for number in range(1, rounds + 1)]
 
+    def member(self, number: int, work: Path, count: int, stop: threading.Event) -> None:
+        """All rounds of one member, in the thread that calls."""
+        seat = self.seats[number]
+        roster = Roster({s.identity.source_unit: (s.identity.offer, s.identity.public) for s in self.seats})
+        terms = Terms(self.job, self.run, 2, WAIT_SECONDS, time.monotonic() + DAY)
+        home = work / f"member-{number}"
+        home.mkdir(parents=True)
+        rounds = Rounds(
+            seat.relay, seat.identity, terms, lambda fresh: roster, Journal(home, self.job),
+            scheme_in(self.parameters), lambda: _LOG, lambda other: None, stop,
+        )  # fmt: skip
+        worker: Any = Instant(self.parameters, count, number)
+        kept = Checkpoints(home, self.job, os.urandom(32))
+        JointTraining(worker, rounds, self.parameters, self.run, len(self.seats), kept).train()
+
 
 NOTED: list[Round] = []
 Recorder(NOTED.append).install(JointTraining, Instant)
 
 
-def in_process(work: Path, members: int, count: int, rounds: int) -> list[list[Round]]:
-    """A run whose board is in this process: the protocol alone."""
+def in_process(work: Path, members: int, count: int, rounds: int, sums: str = "") -> list[list[Round]]:
+    """A run whose board is in this process: the protocol alone. ``sums``: as ``agreed`` has them."""
+    meeting, _ = gathered(work, members, count, rounds, sums)
+    return meeting.train(work, count)
+
+
+def gathered(
+    work: Path, members: int, count: int, rounds: int, sums: str, clock: Callable[[], float] = time.monotonic
+) -> tuple[Meeting, Board]:
+    """Members around a board in this process, which waits for them by ``clock``."""
     job, run = secrets.token_hex(32), secrets.token_hex(32)
     units = sorted(secrets.token_hex(32) for _ in range(members))
     offers = {unit: secrets.token_hex(32) for unit in units}
-    board = Board(VectorStore(work / "vectors"), offers, 2, WAIT_SECONDS)
+    parameters = agreed(members, count, rounds, sums)
+    board = Board(VectorStore(work / "vectors"), offers, 2, WAIT_SECONDS, clock, scheme=scheme_in(parameters))
     seats = []
     for unit in units:
         key = Ed25519PrivateKey.generate()
         identity = Identity(unit, offers[unit], key.public_key().public_bytes_raw(), key.sign)
         seats.append(Seat(identity, LocalRounds(board, unit)))
-    return Meeting(job, run, agreed(members, count, rounds), tuple(seats)).train(work, count)
+    return Meeting(job, run, parameters, tuple(seats)), board
 
 
 class Remote:
@@ -282,7 +307,7 @@ class _Ledger(Cast):
                 for u in units
             ),
             parameters=self._parameters.to_json(), release_quorum="all", evidence_kind="software",
-            expires=int(time.time()) + 30 * DAY,
+            expires=int(time.time()) + 30 * DAY, sums=sum_terms(self._parameters),
         )  # fmt: skip
         job = self.sign(self.developer, "act", asked)
         self.append([job])

@@ -28,9 +28,10 @@ COMPUTE = "client compute"
 ROUND = "everything else"
 LABELS = (
     "commit to the model", "join: exchange", "agree: keys and signatures", "agree: exchange",
-    "clip: norm of the update", "protect and send", "contribution: exchange", "sum: fetch and hash",
+    "agree: shares", "clip: norm of the update", "protect and send", "contribution: exchange", "sum: fetch and hash",
     "check: add again", "check: exchange", "reveal: seal and open seeds", "reveal: durable note",
-    "reveal: exchange", "open: unmask", "open: judge the sum", "step", "checkpoint", ROUND,
+    "reveal: exchange", "open: put the key together", "open: unmask", "open: judge the sum", "step", "checkpoint",
+    ROUND,
 )  # fmt: skip
 _PHASE = {
     "join": "join: exchange", "agree": "agree: exchange", "contribution": "contribution: exchange",
@@ -110,8 +111,11 @@ class Recorder:
 
     def install(self, training: Any, worker: Any) -> None:
         """Note the rounds of every member in this process from now on."""
+        from trustspace.aggregation.lattice.scheme import LatticeVector
         from trustspace.aggregation.masks import MaskedVector
-        from trustspace.enclave.rounds import Journal, Rounds
+        from trustspace.enclave.journal import Journal
+        from trustspace.enclave.meeting import Meeting
+        from trustspace.enclave.rounds import Rounds
         from trustspace.enclave.vectors import Update, UpdateSum
         from trustspace.space.rounds import LocalRounds
         from trustspace.transport.rounds import RoundsLink
@@ -119,15 +123,18 @@ class Recorder:
         self.around(worker, "round", COMPUTE)
         self.around(training, "commitment", "commit to the model")
         self.around(training, "_step", "step")
-        self.around(Rounds, "_exchange", lambda given: _PHASE[given[2]])
+        self.around(Meeting, "_exchange", lambda given: _PHASE[given[2]])
         self.around(Rounds, "_agree", "agree: keys and signatures")
         self.around(Rounds, "_contribute", "protect and send")
-        self.around(Rounds, "_total", "sum: fetch and hash")
+        self.around(Rounds, "_deal", "agree: shares")
+        self.around(Rounds, "_sum", "sum: fetch and hash")
         self.around(Rounds, "_checked", "check: add again")
         self.around(Rounds, "_reveal", "reveal: seal and open seeds")
         self.around(Journal, "note", "reveal: durable note")
-        self.around(MaskedVector, "open", "open: unmask")
-        self.around(MaskedVector, "protect", "protect and send")
+        for protection in (MaskedVector, LatticeVector):
+            self.around(protection, "open", "open: unmask")
+            self.around(protection, "unlock", "open: put the key together")
+            self.around(protection, "protect", "protect and send")
         self.around(Update, "__post_init__", "clip: norm of the update")
         self.around(UpdateSum, "of", "open: judge the sum")
         self._rounds(training)
@@ -159,6 +166,7 @@ class Recorder:
 
     def _bytes(self, link: Any) -> None:
         exchange, contribute, total, all_of = link.exchange, link.contribute, link.sum, link.contributions
+        deal, shares = link.deal, link.shares
 
         def exchanged(
             relay: Any, place: Any, phase: Any, envelope: bytes, data: bytes = b"", **more: Any
@@ -171,6 +179,15 @@ class Recorder:
             contribute(relay, place, envelope, total_bytes, pieces)
             self.count(len(envelope) + total_bytes, 0)
 
+        def dealt(relay: Any, place: Any, total_bytes: int, pieces: Any) -> None:
+            deal(relay, place, total_bytes, pieces)
+            self.count(total_bytes, 0)
+
+        def shared(relay: Any, place: Any) -> Iterator[tuple[int, bytes]]:
+            for member, piece in shares(relay, place):
+                self.count(0, len(piece))
+                yield member, piece
+
         def summed(relay: Any, place: Any) -> Iterator[bytes]:
             for piece in total(relay, place):
                 self.count(0, len(piece))
@@ -181,6 +198,7 @@ class Recorder:
                 self.count(0, len(piece))
                 yield member, piece
 
+        link.deal, link.shares = dealt, shared
         link.exchange, link.contribute, link.sum, link.contributions = (
             exchanged,
             contributed,

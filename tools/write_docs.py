@@ -9,12 +9,17 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trustspace.aggregation.fixedpoint import MAX_PARTICIPANTS
+from trustspace.aggregation.lattice.parameters import NOISE_LIMIT, PARAMETERS, LatticeParameters
+from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.domain import leakage, states
 from trustspace.domain.bodies import BODIES, Policy
 from trustspace.domain.budget import in_bits
@@ -26,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "docs/architecture.md",
     "docs/job-file.md",
+    "docs/lattice-sum.md",
+    "docs/lattice-sum.zh-CN.md",
     "docs/operations.md",
     "docs/quiet-channels.md",
     "docs/quiet-channels.zh-CN.md",
@@ -250,6 +257,130 @@ def quiet_bits_zh() -> str:
     return quiet_bits("zh")
 
 
+def _of_set(parameters: LatticeParameters) -> str:
+    return parameters.name.split("-")[2].upper()
+
+
+def lattice_sets() -> str:
+    """The numbers of the lattice sum's parameter sets."""
+    rows = []
+    for title, say in {
+        "name": lambda p: f"`{p.name}`",
+        "n": lambda p: str(p.n),
+        "primes, row 0 first": lambda p: ", ".join(map(str, p.primes)),
+        "log2 Q": lambda p: f"{math.log2(math.prod(p.primes)):.2f}",
+        "row 0 carries": lambda p: f"noise + {p.scale} word 0" if p.scale else "noise",
+        "words of a coefficient, k": lambda p: str(p.slots),
+        "words of a block, n k": lambda p: f"{p.block:,}",
+        "H, the largest sum": lambda p: f"{p.largest:,} = {p.max_participants:,} * 2^{_half(p)}",
+        "participants, at most": lambda p: f"{p.max_participants:,}",
+        "secret and reveal": lambda p: f"{4 * p.rows * p.n >> 10} KiB",
+        "bytes of a protected word": lambda _: "4",
+    }.items():
+        rows.append((title, *(say(p) for p in PARAMETERS)))
+    return _table(("", *map(_of_set, PARAMETERS)), rows)
+
+
+def _half(parameters: LatticeParameters) -> int:
+    return (parameters.largest // parameters.max_participants).bit_length() - 1
+
+
+def lattice_failures() -> str:
+    """How likely honest members' noise is beyond what opening accepts, by their number, from the exact tail."""
+    rows = []
+    for parameters in PARAMETERS:
+        for count in (2, 3, parameters.max_participants // 2, parameters.max_participants):
+            bound = parameters.noise_bound(count)
+            chance = _log2_tail(2 * NOISE_LIMIT * count, bound)
+            whole = chance + 30 - math.log2(parameters.slots)
+            # What a wrong row leaves standing in one block: the noise in row 0, the words in the others.
+            top = parameters.scale or parameters.primes[0]
+            missed = [parameters.n * math.log2(min(1.0, (2 * bound + 1) / top))]
+            missed += [
+                parameters.n * math.log2((2 * parameters.largest + 1) / prime)
+                for prime in parameters.primes[1:]
+            ]
+            rows.append((_of_set(parameters), f"{count:,}", str(bound), f"2^{chance:.1f}", f"2^{whole:.1f}",
+                         f"2^{max(missed):.0f}"))  # fmt: skip
+    return _table(
+        ("set", "members", "B", "one coefficient", "2^30 words", "a wrong secret passes a block"), rows
+    )
+
+
+def _log2_tail(bits: int, bound: int) -> float:
+    """log2 of the chance that so many fair bits are more than ``bound`` away from half of them in sum."""
+    at = bits // 2 + bound + 1
+    term = math.comb(bits, at) if at <= bits else 0
+    total = 0
+    while term > total >> 64:
+        total += term
+        term = term * (bits - at) // (at + 1)
+        at += 1
+    return math.log2(2 * total) - bits if total else -math.inf
+
+
+def lattice_precision() -> str:
+    """Resolution and rounding error of a sum under each scheme, by participants."""
+    masks = PairwiseMasks()
+    schemes = [("masks", masks.largest, MAX_PARTICIPANTS)]
+    schemes += [(_of_set(p), p.largest, p.max_participants) for p in PARAMETERS]
+
+    def cell(count: int, own: int) -> str:
+        worst, typical = count / (2 * own), math.sqrt(count / 12) / own
+        return f"{math.log2(2 * own + 1):.1f}; {worst:.1e}; {typical:.1e}"
+
+    rows = [
+        (
+            f"{count:,}",
+            *(cell(count, largest // count) if count <= most else "" for _, largest, most in schemes),
+        )
+        for count in (2, 3, 5, 10, 20, 50, 100, 256, 500, 1000)
+    ]
+    return _table(("members", *(name for name, *_ in schemes)), rows)
+
+
+def lattice_estimate() -> str:
+    """What tools/lattice_estimate.py finds, the cheapest attack of each kind of knowledge."""
+    found = json.loads((ROOT / "docs/lattice-estimate.json").read_text(encoding="utf-8"))
+    models = list(found[0]["bits"])
+    rows = [
+        (row["set"], row["noise"], f"{row['sigma']:.2f}", row["attack"], f"{row['block']}, {row['search']}",
+         str(row["dimension"]), *(f"{row['bits'][model]:.1f}" for model in models))
+        for row in found
+    ]  # fmt: skip
+    return _table(("set", "noise", "sigma", "attack", "blocks", "dimension", *models), rows)
+
+
+_LATTICE_ZH = {
+    "name": "名称", "primes, row 0 first": "素数，第 0 行在前", "row 0 carries": "第 0 行所载", "noise": "噪声",
+    "words of a coefficient, k": "每个系数的字数 k", "words of a block, n k": "每块的字数 n k",
+    "H, the largest sum": "H，和的上限", "participants, at most": "参与方上限", "secret and reveal": "秘密与揭示的大小",
+    "bytes of a protected word": "一个受保护字的字节数", "set": "参数集", "members": "成员数",
+    "one coefficient": "一个系数", "2^30 words": "2^30 个字",
+    "a wrong secret passes a block": "错误的秘密通过一块", "masks": "掩码",
+    "sigma": "标准差", "attack": "攻击", "blocks": "块长", "dimension": "维数", "classical": "经典", "quantum": "量子",
+    "core": "核心", "core-quantum": "核心（量子）", "gates": "门数",
+    "fresh": "未泄露", "hint": "有提示", "chosen": "挑选", "theorem": "定理",
+    "primal": "原始", "two steps": "两步", "dual": "对偶",
+}  # fmt: skip
+
+
+def _in_chinese(drawn: Callable[[], str]) -> Callable[[], str]:
+    """The same table with what it says in Chinese."""
+
+    def cell(text: str) -> str:
+        head, plus, rest = text.partition(" + ")
+        known = _LATTICE_ZH.get(text.strip())
+        if known is None and plus:
+            known = f"{_LATTICE_ZH[head.strip()]} + {rest.strip().replace('word 0', '× 字 0')}"
+        return text if known is None else f" {known} "
+
+    def draw() -> str:
+        return "\n".join("|".join(map(cell, line.split("|"))) for line in drawn().splitlines())
+
+    return draw
+
+
 DRAWN: dict[str, Callable[[], str]] = {
     "rooms": rooms,
     "statements": statements,
@@ -260,6 +391,14 @@ DRAWN: dict[str, Callable[[], str]] = {
     "job-fields": job_fields,
     "quiet-bits": quiet_bits,
     "quiet-bits-zh": quiet_bits_zh,
+    "lattice-sets": lattice_sets,
+    "lattice-failures": lattice_failures,
+    "lattice-precision": lattice_precision,
+    "lattice-estimate": lattice_estimate,
+    "lattice-sets-zh": _in_chinese(lattice_sets),
+    "lattice-failures-zh": _in_chinese(lattice_failures),
+    "lattice-precision-zh": _in_chinese(lattice_precision),
+    "lattice-estimate-zh": _in_chinese(lattice_estimate),
 }
 
 

@@ -19,6 +19,7 @@ TINY = {
     "ledger": ["--turns", "2", "--scale", "0.02", "--leaves", "50"],
     "job": ["--turns", "1", "--rows", "0", "--epochs", "2"],
     "rounds": ["--quick"],
+    "aggregation": "--quick --no-peers --turns 2".split(),
     "sandbox": "--turns 1 --mebibytes 2 --rows 300 --epochs 1 --no-platform --backends namespaces".split(),
 }
 EXPECTED = {
@@ -41,6 +42,12 @@ EXPECTED = {
         "1,000 parameters, in process",
         "2 hospitals, space memory",
     ),
+    "aggregation": (
+        "paillier-packed-3072 (gmpy2): encrypt, 1,016, 1 thread",
+        "2 members, lattice-sum-s-v1: whole",
+        "lattice L, one may be lost, one lost in reveal: overhead",
+        "lattice-sum-l-v1, 1000 participants, all: combined",
+    ),
     "sandbox": (
         "true: bubblewrap with a sandbox's options",
         "torch: namespaces, new",
@@ -62,7 +69,9 @@ def benchmarks(monkeypatch):
 
 def parts(content):
     """A file's result, or those of its parts."""
-    return list(content["parts"].values()) if "parts" in content else [content]
+    if "parts" in content:
+        return list(content["parts"].values())
+    return [*([content] if "rows" in content else []), *content.get("further", {}).values()]
 
 
 def check_file(content, name):
@@ -97,6 +106,7 @@ def check_form(content, name):
     [
         "submit",
         "ledger",
+        pytest.param("aggregation", marks=pytest.mark.slow),
         pytest.param("job", marks=pytest.mark.isolation),
         *(pytest.param(n, marks=(pytest.mark.isolation, pytest.mark.slow)) for n in ("rounds", "sandbox")),
     ],

@@ -32,7 +32,7 @@ def place():
     stay(world)
     with pytest.MonkeyPatch.context() as patch:
         # Members ask more often than they need to, so that one who is stopped while it asks is not waited for long.
-        patch.setattr("trustspace.enclave.rounds.ASK_SECONDS", 1.0)
+        patch.setattr("trustspace.enclave.meeting.ASK_SECONDS", 1.0)
         made = Joint(world, hospitals=4)
         made.attend()
         yield made

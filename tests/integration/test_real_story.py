@@ -11,11 +11,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from support import processes
+from support import processes, scores
 from support.enclaves import CODE, JOB, TRAIN, door, patients, publish, until, write_job
 from support.world import World, trio
 
-from trustspace.client import audit, jobs, releases, review
+from trustspace.client import audit, jobs, releases, review, scoring
 from trustspace.client.broker import Broker
 from trustspace.client.code_broker import CodeBroker
 from trustspace.client.datasets import DEFAULT_POLICY
@@ -102,6 +102,22 @@ def test_a_model_is_trained_reviewed_and_released(real):
     status = door(real.hospital).status()
     assert status["evidence"]["sandbox_tier"] == real.enclave.said[1]
     assert job in status["first_row_ms"]
+
+
+@pytest.mark.slow
+def test_hidden_weights_score_the_rows_where_nobody_reads_them(real):
+    """With a key of full size: nothing in the enclave's sandbox is quicker than Python's own integers."""
+    scoring.generate_key(real.developer, 2048)
+    path = write_job(real.world, scores.score_text(real))
+    path.with_name("weights.json").write_text(json.dumps(scores.WEIGHTS), encoding="utf-8")
+    job = jobs.submit(real.developer, path)
+    jobs.countersign(real.buyer, job)
+    jobs.grant(real.hospital, job)
+    ((delivered,), certificate) = finish(real, job)
+    assert verify(load(certificate.to_bytes()), real.auditor.trust()).sandbox_tier == real.enclave.said[1]
+    found = {group.label: group for group in scoring.decrypt(real.developer, job, delivered.content)}
+    assert found["B"].rows + found["M"].rows == 200
+    assert found["M"].mean > found["B"].mean
 
 
 def test_a_failing_job_says_why_to_its_source_unit_alone(real):

@@ -16,11 +16,13 @@ from trustspace.domain.rounds import (
     MemberSet,
     Place,
     Reveal,
-    picked,
+    checkers_of,
     read_message,
 )
-from trustspace.enclave import rounds as member
-from trustspace.enclave.rounds import RoundFailed, Rounds
+from trustspace.enclave import meeting as member
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.rounds import Rounds
+from trustspace.enclave.sums import received
 from trustspace.transport.rounds import Exchanged
 
 
@@ -36,12 +38,15 @@ class Unchecked(Rounds):
     """The defence taken away: whoever is picked signs that the sum is right without looking."""
 
     def _sum(self, group, contributions, inline):
-        return self._total(group, contributions[group.own].words, inline)
+        pieces = [inline] if inline else self._fetched(group, self._relay.sum)
+        return received(pieces, self._kept(group, contributions))
 
-    def _checked(self, group, contributions, digest, *args):
-        checker = picked(group.digest, len(group.members))
-        check = Check(place=group.place, members=group.digest, sum=digest)
-        found = self._exchange(group.place, "check", self._signed(check) if checker == group.own else b"")
+    def _checked(self, group, digest, *args):
+        check = Check(
+            place=group.place, members=group.digest, member=group.own, included=group.included, sum=digest
+        )
+        picked = group.own in group.checkers
+        found = self._exchange(group.place, "check", self._signed(check) if picked else b"")
         assert found.envelopes
 
 
@@ -110,7 +115,8 @@ class FalseSum(Space):
         # The space sees the set that all have signed, so it knows who checks.
         signed = self.said("agree")[0].envelope
         at = Place(job=place.job, run=place.run, round=place.round, attempt=place.attempt)
-        checker = picked(read_message(signed, MemberSet, at).digest, len(self.offers))
+        count = len(self.offers)
+        (checker,) = checkers_of(read_message(signed, MemberSet, at).digest, count, count, range(count))
         return sorted(self.offers)[(checker + 1) % len(self.offers)]
 
     def answered(self, unit, place, phase, found):
@@ -148,9 +154,9 @@ def test_without_the_check_a_false_sum_is_opened(tmp_path, only_one):
     class Unasked(Unchecked):
         """Nor does anybody compare the sums that the others revealed for."""
 
-        def _all_say(self, place, envelopes, keys, kind, holds, otherwise):
+        def _all_say(self, place, envelopes, members, keys, kind, holds, otherwise):
             keep = holds if kind is not Reveal else (lambda said: True)
-            return super()._all_say(place, envelopes, keys, kind, keep, otherwise)
+            return super()._all_say(place, envelopes, members, keys, kind, keep, otherwise)
 
     circle = Circle(tmp_path, 3, space=FalseSum)
     circle.space.only_one = only_one

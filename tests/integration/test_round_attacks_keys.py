@@ -18,8 +18,8 @@ from trustspace.domain.rounds import (
     read_message,
 )
 from trustspace.domain.statements import make, parse
-from trustspace.enclave import rounds as member
-from trustspace.enclave.rounds import Roster
+from trustspace.enclave import meeting as member
+from trustspace.enclave.meeting import Roster
 from trustspace.errors import VerificationFailed
 from trustspace.transport.links import Subject
 from trustspace.transport.session import Session

@@ -8,7 +8,8 @@ from support.members import WORDS, Circle, Space, failed, some_words
 
 from trustspace.aggregation.fixedpoint import FixedPoint, encode_reals
 from trustspace.enclave import vectors as updates
-from trustspace.enclave.rounds import RoundFailed, Rounds
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.vectors import Update, UpdateSum
 
 

@@ -6,11 +6,15 @@ import os
 import pyarrow as pa
 import pytest
 
+from trustspace.aggregation.paillier.keys import PrivateKey
+from trustspace.aggregation.paillier.scoring import open_scores
 from trustspace.crypto.canonical import canonical_json
-from trustspace.jobs.artifacts import check_artifacts
+from trustspace.jobs.artifacts import check_artifacts, parse_json
 from trustspace.jobs.bundle import make_bundle
 from trustspace.jobs.container import RawArtifact, unpack
+from trustspace.jobs.encrypted_model import encrypt_model
 from trustspace.jobs.png import parse_png
+from trustspace.jobs.scores import read_scores
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox import memory
 from trustspace.sandbox.config import MIB, Limits, SandboxConfig
@@ -18,6 +22,7 @@ from trustspace.sandbox.doctor import probe
 from trustspace.sandbox.launcher import Launcher, Task
 
 pytestmark = pytest.mark.isolation
+JOB_ONE = b"job one".ljust(32)
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120, memory_bytes=1024 * MIB, output_bytes=4 * MIB)
 
 
@@ -118,3 +123,20 @@ def test_every_form_of_output_leaves_as_declared(launcher):
     kinds = {output["name"]: output["media_type"] for output in outputs}
     check_artifacts([RawArtifact(name, kinds[name], data) for name, data in found.items()], drawing)
     assert parse_png(found["p.png"]).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.slow
+def test_scoring_by_an_encrypted_model(launcher):
+    """With the runtime's own libraries: neither gmpy2 nor cryptography is there."""
+    key = PrivateKey.generate(2048)
+    scoring = job(
+        kind="score", terms={"withheld_percent": 0}, score={"model": "linear", "features": {"size": [0, 1]}}
+    )
+    model = encrypt_model(key, (100,), scoring.scoring(), JOB_ONE)
+    given = {"data": patients(60), "code": model, "minimum": b"10"}
+    found = run(launcher, "score", scoring, context=JOB_ONE, **given)
+    scores = read_scores(parse_json(found["scores.json"]), scoring)
+    steps = sum(round(number / 60 * 255) for number in range(60))
+    assert open_scores(key, scores.slots, scores.ciphertexts, 1) == [100 * steps]
+    with pytest.raises(AssertionError, match="proof of a Paillier modulus"):
+        run(launcher, "score", scoring, context=JOB_ONE[::-1], **given)

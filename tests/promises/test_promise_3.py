@@ -6,8 +6,11 @@ defence that it meets is taken away. What else a space or a member may try in a 
 tests/integration/test_round_attacks.py.
 """
 
+import base64
+
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.enclaves import JOB, make_enclave, publish, write_job
 from support.members import (
     Circle,
@@ -29,8 +32,11 @@ from trustspace.client.broker import Broker
 from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.shares import combine, decode_share, encode_share, split
 from trustspace.domain.binding import artifact_context
+from trustspace.domain.rounds import Reveal, read_message
 from trustspace.enclave import rounds as member
-from trustspace.enclave.rounds import Journal, RoundFailed, Rounds
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.vectors import Update
 from trustspace.errors import InvalidInput, InvalidTransition, PolicyRefused, VerificationFailed
 from trustspace.transport.rounds import Exchanged
@@ -134,11 +140,24 @@ def test_no_seed_and_no_sum_is_in_what_the_space_relays(tmp_path, monkeypatch):
         # Any few words of it in a row.
         assert not any(words[at : at + 4].tobytes() in everything for at in range(0, 2000, 4))
     # Control: were the seeds not sealed, they would be found, and with them the space would open the sum.
-    monkeypatch.setattr(member, "_seal", lambda shared, sender, receiver, content: content)
-    monkeypatch.setattr(member, "_open", lambda shared, sender, receiver, sealed: sealed)
+    monkeypatch.setattr(member, "seal", lambda shared, use, sender, receiver, content: content)
+    monkeypatch.setattr(member, "unseal", lambda shared, use, sender, receiver, sealed: sealed)
     seeds.clear()
     circle, encoded, _, _ = played(tmp_path / "bare", PairwiseMasks)
-    assert all(seed.hex().encode() in relayed(circle) for seed in seeds)
+    told = b"|".join(
+        AESGCM(bytes.fromhex(key)).decrypt(bytes(12), base64.b64decode(reveal.content), None)
+        for reveal in (said(heard, Reveal) for heard in circle.space.said("reveal"))
+        for key in reveal.sealed.values()
+    )
+    assert seeds
+    assert all(seed in told for seed in seeds)
+
+
+def said(heard, kind):
+    place = member.Place(
+        job=heard.place.job, run=heard.place.run, round=heard.place.round, attempt=heard.place.attempt
+    )
+    return read_message(heard.envelope, kind, place)
 
 
 def relayed(circle):
@@ -147,6 +166,11 @@ def relayed(circle):
 
     payloads = [Envelope.parse(h.envelope, 1 << 20).payload for h in circle.space.heard if h.envelope]
     return b"|".join([*payloads, *(h.envelope + h.data for h in circle.space.heard)])
+
+
+def opened_with(protection, reveals, total):
+    protection.unlock(range(3), reveals, total)
+    return protection.open(0, total)
 
 
 def test_the_sum_is_opened_with_every_members_seed(tmp_path):
@@ -164,11 +188,11 @@ def test_the_sum_is_opened_with_every_members_seed(tmp_path):
             seeds = dict(found[0])
             if group.own == 0:
                 total = words_of(circle.space.sums[1, 1])
-                opened["all"] = group.protection.open(0, total, seeds)
+                opened["all"] = opened_with(group.protection, seeds, total)
                 for missing in (1, 2):
                     with pytest.raises(VerificationFailed, match="all 3 members"):
-                        group.protection.open(0, total, {i: s for i, s in seeds.items() if i != missing})
-                    opened[missing] = group.protection.open(0, total, {**seeds, missing: bytes(32)})
+                        opened_with(group.protection, {i: s for i, s in seeds.items() if i != missing}, total)
+                    opened[missing] = opened_with(group.protection, {**seeds, missing: bytes(32)}, total)
             return found
 
     assert not failed(circle.sum(vectors, kind=Noting))
@@ -302,7 +326,7 @@ class Careless(Rounds):
 class Forgetful(Journal):
     """Remembers nothing that it revealed."""
 
-    def check(self, place, units):
+    def check(self, place, units, **how):
         pass
 
 

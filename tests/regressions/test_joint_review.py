@@ -22,10 +22,9 @@ from trustspace.domain.bodies import Decision
 from trustspace.domain.records import OutputRecord
 from trustspace.enclave import run as enclave_run
 from trustspace.enclave.checkpoint import Checkpoints
-from trustspace.enclave.failure import RunError
+from trustspace.enclave.failure import RoundFailed, RunError
 from trustspace.enclave.output import Produced, produce
 from trustspace.enclave.packing import _Derivation
-from trustspace.enclave.rounds import RoundFailed
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.errors import InvalidInput, Stale, TrustspaceError, Unavailable, VerificationFailed
 from trustspace.evidence.report import build_report

@@ -279,9 +279,10 @@ def test_everybody_concerned_sees_what_is_spent(stage: Stage, capsys):
         "budgets": [
             {
                 "dataset": "limited", "source_unit": stage.hospital.fingerprint, "spent_millibits": ONE_RUN,
-                "limit_millibits": 5 * ONE_RUN, "counted": True,
+                "limit_millibits": 5 * ONE_RUN, "counted": True, "score_sums_spent": 0, "score_sums_limit": 200,
             }
         ],
+        "score_sums": 0,
     }  # fmt: skip
     text = read(capsys, stage.hospital, "job", "show", job[:12])
     assert "At most 3.17 bits" in text

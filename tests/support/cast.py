@@ -9,6 +9,7 @@ import hashlib
 import itertools
 from typing import Any
 
+from trustspace.aggregation.selection import PAIRWISE_MASKS
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.crypto.keys import MemoryKeyStore
 from trustspace.crypto.statement import key_id
@@ -44,6 +45,7 @@ from trustspace.domain.bodies import (
     RunFailed,
     RunNonce,
     RunOffer,
+    SumTerms,
 )  # fmt: skip
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import (
@@ -258,6 +260,7 @@ class Cast:
             )
             for u in self.units
         )
+        joint = len(self.units) > 1 and self.kind in ("train", "statistics")
         values = {
             "title": "Malignancy", "kind": self.kind, "purpose": "A second opinion.",
             "source_units": tuple(u.fingerprint for u in self.units), "developer": self.developer.fingerprint,
@@ -265,6 +268,7 @@ class Cast:
             "code": digest("code"), "parameters": {"epochs": 3}, "minimum_participants": self.minimum or len(self.units),
             "release_quorum": "all", "evidence_kind": "software", "expires": self.now + 30 * DAY,
             "blind": self.blind_code() if self.blind else None,
+            "sums": SumTerms(scheme=PAIRWISE_MASKS, needed=0) if joint else None,
         }  # fmt: skip
         return Job(**{**values, **changes})
 

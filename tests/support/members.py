@@ -20,8 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from trustspace.aggregation.masks import MaskedVector, PairwiseMasks
+from trustspace.aggregation.scheme import Scheme
 from trustspace.domain.statements import LogReference
-from trustspace.enclave.rounds import PIECE_WORDS, Identity, Journal, Roster, RoundFailed, Rounds, Terms
+from trustspace.enclave.chunks import PIECE_WORDS
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Identity, Roster, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.space.attempt import Attempt
 from trustspace.space.rounds import Board, LocalRounds
 from trustspace.space.sums import Vector, VectorStore
@@ -120,12 +125,20 @@ class _Board(Board):
     change: Callable[[dict[str, Vector]], None] = staticmethod(lambda vectors: None)
 
     def _add(self, found: Attempt, vectors: list[Vector]) -> None:
-        self.change(found.vectors)
-        super()._add(found, [found.vectors[member] for member in found.members])
+        with self._arrived:
+            self._arrived.wait_for(lambda: found.included or found.fate or self._closed)
+        if found.included and not found.fate:
+            self.change(found.vectors)
+            vectors = [found.vectors[member] for member in found.included]
+        super()._add(found, vectors)
 
 
 class Space:
     """The space as members meet it. It passes everything on, and keeps what it was given; override to lie."""
+
+    # How the boards add; a circle sets it to what its members use. And how long they wait for who is silent.
+    scheme: Scheme = PairwiseMasks()
+    wait_seconds = 60.0
 
     def __init__(self, path: Path, offers: Mapping[str, str], minimum: int) -> None:
         self.path, self.offers, self.minimum = path, dict(offers), minimum
@@ -137,8 +150,9 @@ class Space:
 
     def make_board(self, offers: Mapping[str, str], minimum: int | None = None) -> _Board:
         store = VectorStore(self.path / f"vectors-{len(self.boards)}")
-        # Nobody is waited for by the clock: who fails is said to have gone, as the ledger would say it.
-        self.boards.append(_Board(store, offers, minimum or self.minimum, 60.0))
+        # Nobody is waited for by the clock if not asked for: who fails is said to have gone, as the ledger would say.
+        board = _Board(store, offers, minimum or self.minimum, self.wait_seconds, scheme=self.scheme)
+        self.boards.append(board)
         return self.boards[-1]
 
     def gone(self, unit: str) -> None:
@@ -163,6 +177,14 @@ class Space:
 
     def answered(self, unit: str, place: Place, phase: Phase, found: Exchanged) -> Exchanged:
         return found
+
+    def dealt(self, unit: str, place: Place, pieces: Any) -> Any:
+        return pieces
+
+    def shared(
+        self, unit: str, place: Place, pieces: Iterator[tuple[int, bytes]]
+    ) -> Iterator[tuple[int, bytes]]:
+        return pieces
 
     def summed(self, unit: str, place: Place, pieces: Iterator[bytes]) -> Iterator[bytes]:
         return pieces
@@ -207,6 +229,12 @@ class Line:
     def contribute(self, place: Place, envelope: bytes, total_bytes: int, pieces: Any) -> None:
         self._local(place).contribute(place, envelope, total_bytes, pieces)
 
+    def deal(self, place: Place, total_bytes: int, pieces: Any) -> None:
+        self._local(place).deal(place, total_bytes, self._space.dealt(self._unit, place, pieces))
+
+    def shares(self, place: Place) -> Iterator[tuple[int, bytes]]:
+        return self._space.shared(self._unit, place, self._local(place).shares(place))
+
     def sum(self, place: Place) -> Iterator[bytes]:
         return self._space.summed(self._unit, place, self._local(place).sum(place))
 
@@ -221,9 +249,11 @@ class Circle:
     """So many members, in the order in which they stand in every set: ``units[0]`` first."""
 
     def __init__(
-        self, path: Path, count: int = 3, minimum: int = 3, *, space: Callable[..., Space] = Space
-    ) -> None:
+        self, path: Path, count: int = 3, minimum: int = 3, *, space: type[Space] = Space,
+        scheme: Scheme | None = None, wait_seconds: float = 60.0,
+    ) -> None:  # fmt: skip
         self.path, self.minimum = path, minimum
+        self.scheme = scheme or PairwiseMasks()
         self.units = tuple(f"{number:064x}" for number in range(1, count + 1))
         self.keys = {
             u: Ed25519PrivateKey.from_private_bytes(hashlib.sha256(u.encode()).digest()) for u in self.units
@@ -231,7 +261,8 @@ class Circle:
         self.offers = {u: hashlib.sha256(b"offer" + u.encode()).hexdigest() for u in self.units}
         self.roster = Roster({u: (self.offers[u], self.public(u)) for u in self.units})
         self.stop = threading.Event()
-        self.space = space(path, self.offers, minimum)
+        kind = type(space.__name__, (space,), {"scheme": self.scheme, "wait_seconds": wait_seconds})
+        self.space = kind(path, self.offers, minimum)
 
     def public(self, unit: str) -> bytes:
         return self.keys[unit].public_key().public_bytes_raw()
@@ -249,7 +280,7 @@ class Circle:
         )
         values = {
             "relay": Line(self.space, unit), "identity": self.identity(unit), "terms": terms,
-            "roster": lambda fresh: self.roster, "journal": self.journal(unit), "scheme": PairwiseMasks(),
+            "roster": lambda fresh: self.roster, "journal": self.journal(unit), "scheme": self.scheme,
             "log": lambda: LOG, "compare": lambda log: None, "stop": self.stop,
         }  # fmt: skip
         return kind(**{**values, **changes})

@@ -1,4 +1,4 @@
-"""Numbers as words of 32 bits whose sums modulo 2^32 are exact.
+"""Numbers as words of 32 bits whose sums are exact.
 
 Three encodings, all of which add word by word. ``FixedPoint`` is for long vectors: one word a number, with
 as much resolution as the number of participants leaves. ``encode_integers`` and ``encode_reals`` are for
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trustspace.aggregation.blocks import BLOCK_WORDS, blocks, check_vector
+from trustspace.aggregation.blocks import check_vector
+from trustspace.aggregation.lattice.backend import best_backend
 from trustspace.errors import InvalidInput
 
 MAX_PARTICIPANTS = 256
@@ -31,23 +32,27 @@ _BOUNDS = (2.0**-64, 2.0**64)
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Real numbers in -bound..bound as signed words of which ``participants`` sum up without wrapping.
+    """Real numbers in -bound..bound as signed words of which ``participants`` sum up to -limit..limit.
 
-    Raises InvalidInput for participants outside 1..MAX_PARTICIPANTS and a bound outside 2^-64..2^64.
+    ``limit`` is the largest sum that the scheme can hold. Raises InvalidInput for participants outside
+    1..MAX_PARTICIPANTS, a bound outside 2^-64..2^64 and a limit that leaves a participant less than a bit.
     """
 
     participants: int
     bound: float
+    limit: int = (1 << 31) - 1
 
     def __post_init__(self) -> None:
         check_participants(self.participants)
         if not _BOUNDS[0] <= self.bound <= _BOUNDS[1]:
             raise InvalidInput("The bound of a fixed point number lies between 2^-64 and 2^64.")
+        if not self.participants <= self.limit < 1 << 31:
+            raise InvalidInput("A sum of so many participants does not fit into its words.")
 
     @property
     def largest(self) -> int:
-        """The largest magnitude of one participant's word; ``participants`` of them stay below 2^31."""
-        return ((1 << 31) - 1) // self.participants
+        """The largest magnitude of one participant's word."""
+        return self.limit // self.participants
 
     @property
     def scale(self) -> float:
@@ -61,28 +66,16 @@ class FixedPoint:
         """
         check_vector(values, np.float32)
         words = np.empty(len(values), np.uint32)
-        signed = words.view(np.int32)
-        buffer = np.empty(min(BLOCK_WORDS, len(values)), np.float64)
-        for piece in blocks(len(values)):
-            work = buffer[: piece.stop - piece.start]
-            with np.errstate(all="ignore"):
-                np.multiply(values[piece], factor, out=work, dtype=np.float64)
-            low, high = float(work.min()), float(work.max())  # NaN wins both
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise InvalidInput(
-                    "An update holds a number that is not finite.", fix="Lower the learning rate."
-                )
-            if low < -self.bound or high > self.bound:
-                np.clip(work, -self.bound, self.bound, out=work)
-            work *= self.scale
-            np.rint(work, out=work)
-            signed[piece] = work
+        if not best_backend().encode(values, factor, self.bound, self.scale, words.view(np.int32)):
+            raise InvalidInput("An update holds a number that is not finite.", fix="Lower the learning rate.")
         return words
 
     def decode(self, total: NDArray[np.uint32]) -> NDArray[np.float64]:
-        """The sum of the participants' numbers, from the sum of their words modulo 2^32; same length."""
+        """The sum of the participants' numbers, from the sum of their words; same length."""
         check_vector(total, np.uint32)
-        return np.divide(total.view(np.int32), self.scale, dtype=np.float64)
+        numbers = np.empty(len(total), np.float64)
+        best_backend().decode(total, self.scale, numbers)
+        return numbers
 
 
 def check_participants(participants: int) -> None:

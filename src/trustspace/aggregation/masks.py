@@ -16,21 +16,20 @@ import hashlib
 import hmac
 import os
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numpy.typing import NDArray
 
 from trustspace.aggregation.blocks import blocks, check_vector
 from trustspace.aggregation.fixedpoint import MAX_PARTICIPANTS
 from trustspace.aggregation.keystream import Buffer, KeyStream
-from trustspace.aggregation.scheme import SECRET_BYTES, SEED_BYTES, Protection
+from trustspace.aggregation.scheme import SECRET_BYTES, SEED_BYTES, Protection, Words, commitment_of
+from trustspace.aggregation.selection import PAIRWISE_MASKS
 from trustspace.errors import InvalidInput, InvalidTransition, VerificationFailed
 
-NAME = "pairwise-masks-v1"
 _PAIR = b"trustspace pair mask v1"
 _PRIVATE = b"trustspace private mask v1"
 
@@ -40,11 +39,33 @@ class PairwiseMasks:
 
     @property
     def name(self) -> str:
-        return NAME
+        return PAIRWISE_MASKS
+
+    @property
+    def block(self) -> int:
+        """As ``Scheme.block``: words stand alone."""
+        return 1
+
+    @property
+    def largest(self) -> int:
+        """As ``Scheme.largest``."""
+        return (1 << 31) - 1
+
+    def needed(self, members: int) -> int:
+        """As ``Scheme.needed``: all."""
+        return members
 
     def begin(self, own: int, secrets: Mapping[int, bytes], context: bytes) -> Protection:
         """As ``Scheme.begin``, with a fresh private seed."""
         return _begin(own, secrets, context, os.urandom(SEED_BYTES))
+
+    def add_into(self, total: Words, addend: Words) -> None:
+        """As ``Scheme.add_into``, modulo 2^32."""
+        check_vector(total, np.uint32)
+        check_vector(addend, np.uint32)
+        if len(total) != len(addend):
+            raise InvalidInput("Protected vectors that are added have one length.")
+        np.add(total, addend, out=total)
 
 
 def _begin(own: int, secrets: Mapping[int, bytes], context: bytes, seed: bytes) -> MaskedVector:
@@ -64,6 +85,7 @@ class MaskedVector:
 
     def __init__(self, own: int, secrets: Mapping[int, bytes], context: bytes, seed: bytes) -> None:
         self._own = own
+        self._commitment = commitment_of(context, own, seed)
         self._members = len(secrets) + 1
         self._context = hashlib.sha256(context).digest()
         self._seed = seed
@@ -74,11 +96,20 @@ class MaskedVector:
         for other, secret in sorted(secrets.items()):
             stream = self._stream(secret, _PAIR, min(own, other), max(own, other))
             (self._adding if own < other else self._subtracting).append(stream)
-        self._opening: tuple[dict[int, bytes], list[KeyStream]] | None = None
+        self._opening: list[KeyStream] | None = None
         self._revealed = False
         self._destroyed = False
 
-    def protect(self, start: int, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    def commitment(self) -> bytes:
+        """As ``Protection.commitment``."""
+        self._check_alive()
+        return self._commitment
+
+    def shares(self) -> Mapping[int, bytes]:
+        """As ``Protection.shares``: none."""
+        return {}
+
+    def protect(self, start: int, words: Words) -> Words:
         """As ``Protection.protect``."""
         self._check_alive()
         if self._revealed:
@@ -87,23 +118,30 @@ class MaskedVector:
         self._taken.take(start, start + len(words))
         return self._apply(start, words, self._adding, self._subtracting)
 
-    def reveal(self) -> bytes:
-        """As ``Protection.reveal``; it may be asked for again."""
+    def reveal(self, members: Sequence[int], shares: Mapping[int, bytes]) -> bytes:
+        """As ``Protection.reveal``: the seed of the private mask. All members are in every sum."""
         self._check_alive()
+        if set(members) != set(range(self._members)) or shares:
+            raise InvalidInput("A sum under pairwise masks is of all members, who share nothing beforehand.")
         self._revealed = True
         self._adding, self._subtracting = [], []
         return self._seed
 
-    def open(self, start: int, total: NDArray[np.uint32], seeds: Mapping[int, bytes]) -> NDArray[np.uint32]:
+    def unlock(self, members: Sequence[int], reveals: Mapping[int, bytes], sample: Words) -> tuple[int, ...]:
+        """As ``Protection.unlock``. A wrong seed of another member cannot be told here and gives noise."""
+        self._check_alive()
+        self._check_seeds(reveals)
+        self._opening = [self._private_stream(at, seed) for at, seed in sorted(reveals.items())]
+        return ()
+
+    def open(self, start: int, total: Words) -> Words:
         """As ``Protection.open``; the pairs' masks have gone out of ``total`` by themselves."""
         self._check_alive()
         check_vector(total, np.uint32)
         _check_start(start)
-        if self._opening is None or self._opening[0] != seeds:
-            self._check_seeds(seeds)
-            streams = [self._private_stream(at, seed) for at, seed in sorted(seeds.items())]
-            self._opening = dict(seeds), streams
-        return self._apply(start, total, [], self._opening[1])
+        if self._opening is None:
+            raise InvalidTransition("A sum opens only after its members have revealed.")
+        return self._apply(start, total, [], self._opening)
 
     def destroy(self) -> None:
         """As ``Protection.destroy``. Python cannot wipe the memory: it forgets every reference."""
@@ -117,8 +155,8 @@ class MaskedVector:
         raise TypeError("a protection cannot be copied")
 
     def _apply(
-        self, start: int, words: NDArray[np.uint32], adding: list[KeyStream], subtracting: list[KeyStream]
-    ) -> NDArray[np.uint32]:
+        self, start: int, words: Words, adding: list[KeyStream], subtracting: list[KeyStream]
+    ) -> Words:
         result = np.empty(len(words), np.uint32)
         for piece in blocks(len(words)):
             source, target = words[piece], result[piece]

@@ -11,7 +11,14 @@ from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose, language, mark, translate
 from trustspace.cli.people import People
-from trustspace.cli.quiet import DEFAULT_QUIET_BITS, budget_words, dataset_document, show_dataset
+from trustspace.cli.quiet import (
+    DEFAULT_QUIET_BITS,
+    DEFAULT_SCORE_SUMS,
+    budget_words,
+    dataset_document,
+    show_dataset,
+    sums_words,
+)
 from trustspace.cli.words import rows, short, when, word
 from trustspace.errors import InvalidInput, NotFound
 
@@ -81,6 +88,14 @@ def command() -> None:
     metavar="N",
     help="How many bits one developer's jobs together may tell before release.",
 )
+@option(
+    "--score-sums",
+    type=click.IntRange(0, 1_000_000),
+    default=DEFAULT_SCORE_SUMS,
+    show_default=True,
+    metavar="N",
+    help="How many sums of scores under hidden weights one developer's jobs together may get.",
+)
 @option("--refuse-custom-code", is_flag=True, help="Never let a developer's own code meet this dataset.")
 @option("--accept-blind-code", is_flag=True,
         help="Let code meet this dataset that its developer has sealed and none of you can read.")  # fmt: skip
@@ -89,7 +104,7 @@ def command() -> None:
 @pass_cli
 def submit(
     cli: Cli, file: Path, name: str, title: str, summary: str, patient_column: str | None, allow: tuple[str, ...],
-    minimum_cell: int, quiet_bits: int, refuse_custom_code: bool, accept_blind_code: bool,
+    minimum_cell: int, quiet_bits: int, score_sums: int, refuse_custom_code: bool, accept_blind_code: bool,
     enclave: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Seal FILE (CSV or Parquet) and upload it to your own enclave.
@@ -103,7 +118,11 @@ def submit(
     answers = Answers(summary=summary, language=language(), allow=frozenset(allow))
     proposal = datasets.propose(file, title, patient_column=patient_column, answers=answers)
     policy = datasets.DEFAULT_POLICY.model_copy(
-        update={"minimum_cell_count": minimum_cell, "quiet_millibits_per_developer": 1000 * quiet_bits}
+        update={
+            "minimum_cell_count": minimum_cell,
+            "quiet_millibits_per_developer": 1000 * quiet_bits,
+            "score_sums_per_developer": score_sums,
+        }
     )
     if refuse_custom_code:
         policy = policy.model_copy(update={"custom_code": "refuse"})
@@ -204,6 +223,7 @@ def policy_rows(policy: Policy) -> list[tuple[str, str]]:
         (_("Patients withheld for evidence"), _("at least {count}", count=policy.minimum_withheld_patients)),
         (_("Rows behind a shown count"), _("at least {count}", count=policy.minimum_cell_count)),
         (_("Told before release"), budget_words(policy.quiet_millibits_per_developer)),
+        (_("Sums of encrypted scores"), sums_words(policy.score_sums_per_developer)),
         *([(_("Checks that may be left out"), excused)] if excused else []),
     ]
 

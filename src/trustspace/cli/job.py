@@ -195,11 +195,16 @@ def countersign(cli: Cli, job: str) -> None:
     is_flag=True,
     help="Say in words that a sum may be of two source units, who can compute each other's part.",
 )
+@option(
+    "--recovery",
+    is_flag=True,
+    help="Say in words that fewer than all source units together can open every single update.",
+)
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def grant(
     cli: Cli, job: str, reviewers: tuple[str, ...], threshold: int, runs: int, days: int, tier: str, small_sums: bool,
-    yes: bool,
+    recovery: bool, yes: bool,
 ) -> None:  # fmt: skip
     """As a source unit, permit a job. Shows what it asks and what a grant permits, and asks.
 
@@ -214,7 +219,7 @@ def grant(
     show_request(cli.out, asked, people, asked.job.state)
     body = jobs.draft_grant(
         home, asked, reviewers=reviewers, threshold=threshold, runs=runs, days=days, sandbox_tier=tier,
-        small_sums=small_sums,
+        small_sums=small_sums, recovery=recovery,
     )  # fmt: skip
     if asked.code and not yes and cli.out.wants(_("Read the developer's code now?")):
         show_code(cli.out, asked)
@@ -227,6 +232,7 @@ def grant(
             "job": asked.job.statement, "grant": digest, "reviewers": [r.holder for r in body.reviewers],
             "threshold": body.reviewer_threshold, "runs": body.runs, "expires": body.expires,
             "sandbox_tier": body.sandbox_tier, "evidence_kind": body.evidence_kind, "small_sums": body.small_sums,
+            "recovery": body.recovery,
             "quiet": job_document(home, asked, body.runs),
         }
     )  # fmt: skip

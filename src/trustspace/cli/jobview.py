@@ -9,7 +9,7 @@ from trustspace.cli.blind import blind_document, show_blind
 from trustspace.cli.dataset import policy_rows
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.output import Output
-from trustspace.cli.together import result_document, result_rows, show_together, words
+from trustspace.cli.together import recovery_shown, result_document, result_rows, show_together, words
 from trustspace.cli.words import short, size, when, word
 from trustspace.domain.tiers import ANY_TIER
 
@@ -151,8 +151,18 @@ def _show_parameters(out: Output, asked: Request) -> None:
             _show_form(out, output)
         if parameters.compute.arguments:
             out.fields(_section({"arguments": parameters.compute.arguments}))
+    if parameters.score is not None:
+        out.heading(_("Encrypted scoring"))
+        out.fields(_section(parameters.score.model_dump(mode="json", exclude_none=True)))
+        out.say(
+            _(
+                "The weights are encrypted for the developer (model {digest}). Your enclave checks the proofs of their "
+                "size and of the key, and scores your rows without ever seeing one of them.",
+                digest=short(asked.job.body.code),
+            )
+        )
     out.heading(_("Developer's own code"))
-    if not asked.job.body.code:
+    if not asked.job.body.has_own_code:
         out.say(_("None: only the platform's own code meets the data."))
     elif asked.job.body.blind is not None:
         show_blind(out, asked.job.body)
@@ -249,7 +259,18 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
             _("- Code that none of you has read meets the data: it is blind, and your policy accepts that."),
             style="warning",
         )
+    if asked.job.body.kind == "score":
+        out.say(
+            _("- Weights that none of you can read are evaluated on your rows. Their proofs, your minimum and your "
+              "budget of sums bound what that tells."),
+            style="warning",
+        )  # fmt: skip
     if body.small_sums:
         out.say(_("- You accept sums of two, in these words: {words}.", words=words()), style="warning")
+    if body.recovery:
+        out.say(
+            _("- You accept that sums can be opened without some of you, in these words: {words}.",
+              words=recovery_shown(asked.job.body)), style="warning",
+        )  # fmt: skip
     if body.reviewer_threshold == 1:
         out.say(_("One person alone can then approve. For four eyes: --threshold 2."), style="warning")

@@ -23,6 +23,7 @@ from trustspace.cli import (
     party,
     release,
     review,
+    score,
     space,
     trust,
     verify,
@@ -62,8 +63,8 @@ def cli(
     \b
     Operator:     space
     Everybody:    party, trust, job list, job show
-    Source unit:  enclave, dataset, broker, job grant, review
-    Developer:    dataset list, job rehearse, job submit
+    Source unit:  enclave, dataset, broker, job grant, review, score
+    Developer:    dataset list, job rehearse, job submit, score
     Buyer:        job countersign, release, verify
     Auditor:      ledger, witness
 
@@ -76,7 +77,7 @@ def cli(
 
 
 for module in (
-    space, party, trust, enclave, broker, dataset, job, review, release, verify, ledger, witness, doctor, demo,
+    space, party, trust, enclave, broker, dataset, job, review, release, score, verify, ledger, witness, doctor, demo,
 ):  # fmt: skip
     cli.add_command(module.command)
 

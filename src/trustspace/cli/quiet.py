@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # As bodies.Policy has it; a test compares them, since that module is too heavy for every command's start.
 DEFAULT_QUIET_BITS: Final = 100
+DEFAULT_SCORE_SUMS: Final = 200
 
 
 def budget_words(millibits: int) -> str:
@@ -25,6 +26,13 @@ def budget_words(millibits: int) -> str:
     if not millibits:
         return _("nothing: no job may run")
     return _("at most {bits} bits by all jobs of one developer", bits=in_bits(millibits))
+
+
+def sums_words(limit: int) -> str:
+    """A policy's limit on sums of scores in words."""
+    if not limit:
+        return _("none")
+    return _("at most {count} by all jobs of one developer", count=limit)
 
 
 def _leakage(home: PartyHome, asked: Request, runs: int | None) -> Leakage:
@@ -43,6 +51,7 @@ def _still_to_grant(home: PartyHome, asked: Request, runs: int | None) -> list[s
 def job_document(home: PartyHome, asked: Request, runs: int | None = None) -> dict[str, Any]:
     """What a job can tell, for programs; with ``runs``, under a grant of so many that is being made."""
     from trustspace.client.budgets import accounts
+    from trustspace.domain.budget import sums_of
 
     told = _leakage(home, asked, runs)
     return {
@@ -53,9 +62,11 @@ def job_document(home: PartyHome, asked: Request, runs: int | None = None) -> di
             {
                 "dataset": account.dataset, "source_unit": account.source_unit, "spent_millibits": account.spent,
                 "limit_millibits": account.limit, "counted": account.counted,
+                "score_sums_spent": account.sums, "score_sums_limit": account.sums_limit,
             }
             for account in accounts(home, asked.dossier, asked.job)
         ],
+        "score_sums": sums_of(asked.job.body),
     }  # fmt: skip
 
 
@@ -89,7 +100,34 @@ def show_quiet(out: Output, home: PartyHome, asked: Request, people: People, run
                     **values,
                 )
             )
+    _show_sums(out, home, asked, people)
     out.say()
+
+
+def _show_sums(out: Output, home: PartyHome, asked: Request, people: People) -> None:
+    """What a job that scores gets, beside what its developer's others have."""
+    from trustspace.client.budgets import accounts
+    from trustspace.domain.budget import sums_of
+
+    sums = sums_of(asked.job.body)
+    if not sums:
+        return
+    out.heading(_("Sums of encrypted scores"))
+    out.say(_("- This job gets at most {count}, of weights that nobody else can read.", count=sums))
+    for account in accounts(home, asked.dossier, asked.job):
+        values: dict[str, str | int] = {
+            "name": account.dataset, "unit": people.name(account.source_unit), "spent": account.sums,
+            "limit": account.sums_limit,
+        }  # fmt: skip
+        if account.counted:
+            out.say(_("- {name}: {spent} of {limit} sums are spent by this developer's jobs.", **values))
+        else:
+            out.say(
+                _(
+                    "- {name} of {unit}: at most {spent} of {limit} sums are spent by your granted jobs.",
+                    **values,
+                )
+            )
 
 
 def dataset_document(home: PartyHome, record: DatasetRecord, people: People) -> dict[str, Any]:
@@ -100,6 +138,11 @@ def dataset_document(home: PartyHome, record: DatasetRecord, people: People) -> 
             {"developer": developer, "developer_name": people.plain(developer), "millibits": told}
             for developer, told in _spent(home, record).items()
         ],
+        "score_sums_limit": record.body.policy.score_sums_per_developer,
+        "score_sums_spent": [
+            {"developer": developer, "developer_name": people.plain(developer), "sums": sums}
+            for developer, sums in _sums_spent(home, record).items()
+        ],
     }
 
 
@@ -108,7 +151,16 @@ def _spent(home: PartyHome, record: DatasetRecord) -> dict[str, int]:
 
     if record.source_unit == home.fingerprint:
         return budgets.spent(home, record.body.dataset)
-    own = budgets.granted(home, record) if "developer" in home.party.roles else 0
+    own = budgets.granted(home, record)[0] if "developer" in home.party.roles else 0
+    return {home.fingerprint: own} if own else {}
+
+
+def _sums_spent(home: PartyHome, record: DatasetRecord) -> dict[str, int]:
+    from trustspace.client import budgets
+
+    if record.source_unit == home.fingerprint:
+        return budgets.sums_spent(home, record.body.dataset)
+    own = budgets.granted(home, record)[1] if "developer" in home.party.roles else 0
     return {home.fingerprint: own} if own else {}
 
 
@@ -118,13 +170,19 @@ def show_dataset(out: Output, home: PartyHome, record: DatasetRecord, people: Pe
         return
     from trustspace.domain.budget import in_bits
 
-    found = _spent(home, record)
-    if not found:
-        return
-    limit = record.body.policy.quiet_millibits_per_developer
-    out.heading(_("What developers may have learned before release"))
-    out.table(
-        (_("Developer"), _("Bits, at most"), _("Left")),
-        [(people.name(who), in_bits(told), in_bits(max(0, limit - told))) for who, told in found.items()],
-    )
-    out.say()
+    if found := _spent(home, record):
+        limit = record.body.policy.quiet_millibits_per_developer
+        out.heading(_("What developers may have learned before release"))
+        out.table(
+            (_("Developer"), _("Bits, at most"), _("Left")),
+            [(people.name(who), in_bits(told), in_bits(max(0, limit - told))) for who, told in found.items()],
+        )
+        out.say()
+    if spent := _sums_spent(home, record):
+        most = record.body.policy.score_sums_per_developer
+        out.heading(_("Sums of encrypted scores that developers may have got"))
+        out.table(
+            (_("Developer"), _("Sums, at most"), _("Left")),
+            [(people.name(who), str(sums), str(max(0, most - sums))) for who, sums in spent.items()],
+        )
+        out.say()

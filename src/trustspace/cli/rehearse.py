@@ -41,6 +41,7 @@ _PROGRAMS = {
     "evaluate": mark("judging the model"),
     "statistics": mark("counting"),
     "compute": mark("the developer's code"),
+    "score": mark("scoring"),
 }
 _STATUSES = {
     "finished": mark("finished"),
@@ -71,9 +72,11 @@ def given_files(mocks: tuple[str, ...]) -> dict[str, Path]:
 def rehearse(cli: Cli, path: Path, given: dict[str, Path], runtime: Path | None) -> None:
     """Play the job and show what came of it; ends the command with the exit code of the first refusal."""
     from trustspace.jobs.spec import load_job_file, read_code
+    from trustspace.jobs.weights import read_model
 
     file = load_job_file(path)
     code = read_code(file, path)
+    model = read_model(path, file.score.weights, file.parameters()).integers if file.score is not None else ()
     # Before any library makes threads, and before keys are in this process.
     from trustspace.sandbox.launcher import Launcher, SandboxConfig
 
@@ -83,7 +86,7 @@ def rehearse(cli: Cli, path: Path, given: dict[str, Path], runtime: Path | None)
     config = SandboxConfig(runtime=runtime, app_directory=folder / "app", concurrent=max(8, members + 1))
     try:
         with Launcher.start(config) as launcher:
-            show(cli, *_play(cli, file, code, given, launcher, folder))
+            show(cli, *_play(cli, file, code, given, launcher, folder, model))
     finally:
         import shutil
 
@@ -91,7 +94,13 @@ def rehearse(cli: Cli, path: Path, given: dict[str, Path], runtime: Path | None)
 
 
 def _play(
-    cli: Cli, file: JobFile, code: bytes, given: dict[str, Path], launcher: Any, folder: Path
+    cli: Cli,
+    file: JobFile,
+    code: bytes,
+    given: dict[str, Path],
+    launcher: Any,
+    folder: Path,
+    model: tuple[int, ...],
 ) -> tuple[Rehearsal, list[TrustspaceError]]:
     from trustspace.rehearsal.play import play
     from trustspace.rehearsal.samples import gather, read_given
@@ -102,7 +111,7 @@ def _play(
     samples = gather(home, parameters, tables)
     _announce(cli.out, parameters, launcher.tier, asked=home is not None)
     (folder / "rounds").mkdir(mode=0o700)
-    found = play(file, code, samples, launcher, folder / "rounds")
+    found = play(file, code, samples, launcher, folder / "rounds", model)
     return found, refusals(found)
 
 
@@ -123,7 +132,7 @@ def refusals(found: Rehearsal) -> list[TrustspaceError]:
         _failed(part.failure.reason, _name(part)) for part in found.causes if part.failure is not None
     ]
     job, terms = found.stage.job, found.stage.parameters.terms
-    if job.code:
+    if job.has_own_code:
         problems += [
             PolicyRefused(
                 "The policy of {name} refuses jobs with the developer's own code.", name=_name(part)
@@ -247,8 +256,8 @@ def _files(report: Report) -> list[dict[str, Any]]:
 def _not_foretold(found: Rehearsal) -> tuple[str, ...]:
     """The checks whose result the real rows, machine or past decide."""
     kind = found.stage.parameters.kind
-    elsewhere = {"small_cells": "statistics", "withheld_metrics": "train"}
-    return tuple(name for name in _OPEN if elsewhere.get(name, kind) == kind)
+    elsewhere = {"small_cells": ("statistics", "score"), "withheld_metrics": ("train",)}
+    return tuple(name for name in _OPEN if kind in elsewhere.get(name, (kind,)))
 
 
 # -- for people
@@ -358,7 +367,7 @@ def _of(used: str, limit: str, amount: int, most: int) -> str:
 
 def _show_outlook(out: Output, found: Rehearsal) -> None:
     """What of the above will hold, and what cannot be known yet."""
-    from trustspace.cli.together import words
+    from trustspace.cli.together import recovery_shown, words
     from trustspace.domain.rules_request import needs_small_sums
 
     out.heading(_("What will hold with the real data, and what will not"))
@@ -370,6 +379,11 @@ def _show_outlook(out: Output, found: Rehearsal) -> None:
     job = found.stage.job
     out.say(_("- The job: {kind}, over {count} source unit(s), each of which must grant and approve.",
               kind=word("kind", job.kind), count=len(job.source_units)))  # fmt: skip
+    if job.sums is not None and job.sums.needed:
+        out.say(
+            _("- Each grant must accept that sums open without some source units, in these words: {words}.",
+              words=recovery_shown(job)), style="warning",
+        )  # fmt: skip
     if needs_small_sums(job):
         out.say(
             _("- Each grant must accept sums of two, in these words: {words}.", words=words()),

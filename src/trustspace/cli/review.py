@@ -111,7 +111,11 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
                 a.media_type,
                 size(a.sealed_bytes),
                 holders(a, names),
-                _("only if you name it") if a.role == "log" else _("yes"),
+                _("never: it is yours")
+                if a.role == "own"
+                else _("only if you name it")
+                if a.role == "log"
+                else _("yes"),
             )
             for a in own
         ],
@@ -235,7 +239,7 @@ def approve(
 
     home, case = _open(cli, job, reviewer)
     decision = sign(home, case, artifacts, comment=comment, accept_red=accept_red)
-    approved = list(artifacts) or [a.name for a in _own(home, case) if a.role != "log"]
+    approved = list(artifacts) or [a.name for a in _own(home, case) if a.role not in ("log", "own")]
     state = _state(home, case.job.statement)
     cli.out.document({"job": case.job.statement, "decision": decision, "artifacts": approved, "state": state})
     cli.out.say(

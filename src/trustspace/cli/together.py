@@ -29,6 +29,29 @@ def words() -> str:
     return f"“{SMALL_SUMS}”" if shown == SMALL_SUMS else f"“{shown}”（{SMALL_SUMS}）"
 
 
+def recovery_shown(job: Job) -> str:
+    """The words of a grant that accepts sums which open without some: as signed, and as they read."""
+    from trustspace.domain.bodies import recovery_words
+
+    said = recovery_words(job)
+    needed = job.sums.needed if job.sums is not None else 0
+    shown = _(
+        "any {needed} of the {count} source units together can open every single update",
+        needed=needed, count=len(job.source_units),
+    )  # fmt: skip
+    return f"“{said}”" if shown == said else f"“{shown}”（{said}）"
+
+
+def protection(job: Job) -> str:
+    """How a joint job's sums are protected, in a line."""
+    from trustspace.aggregation.selection import PAIRWISE_MASKS
+
+    assert job.sums is not None
+    if job.sums.scheme == PAIRWISE_MASKS:
+        return _("pairwise masks ({scheme})", scheme=job.sums.scheme)
+    return _("homomorphic encryption on lattices ({scheme})", scheme=job.sums.scheme)
+
+
 def parties(people: People, several: tuple[str, ...]) -> list[dict[str, str]]:
     """Parties for programs."""
     return [{"name": people.plain(unit), "fingerprint": unit} for unit in several]
@@ -46,6 +69,7 @@ def result_document(job: Job, output: OutputBody, people: People) -> dict[str, A
         "members": parties(people, output.members),
         "dropped_out": parties(people, dropped_out(job, output)),
         "minimum_participants": job.minimum_participants,
+        "sums": job.sums.model_dump(mode="json") if job.sums is not None else None,
     }
 
 
@@ -108,9 +132,21 @@ def show_together(out: Output, job: Job, people: People, own: str) -> None:
         _("- All the others in a sum (as few as {others}), working together, can work out the last one's part: they "
           "take their own away.", others=least - 1),
         *_shrinking(least, count),
+        _("- Updates are protected by {scheme}. The enclaves open the sums; the space, the developer and the buyer "
+          "cannot.", scheme=protection(job)),
         _("- Sums and the result itself still say something about the data: nobody can promise otherwise."),
     ):  # fmt: skip
         out.say(line)
+    if job.sums is not None and job.sums.needed:
+        out.say(
+            _("- A round survives the loss of {lost} source unit(s), because {needed} of the {count} are enough to "
+              "open a sum. The same {needed} together could also open every single update.",
+              lost=count - job.sums.needed, needed=job.sums.needed, count=count), style="warning",
+        )  # fmt: skip
+        out.say(
+            _("  A grant must say so in these words, with --recovery: {words}.", words=recovery_shown(job)),
+            style="warning",
+        )
     if least < FEWEST_WITHOUT_WORDS:
         out.say(
             _("- A sum may be of two alone. Then each works out the other's part from it, without breaking any rule."),

@@ -62,6 +62,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "train": mark("train a model"),
         "statistics": mark("compute statistics"),
         "compute": mark("compute with the developer's own code"),
+        "score": mark("score with an encrypted model"),
     },
     "custody": {
         "own": mark("run by the source unit"),
@@ -109,6 +110,12 @@ _WORDS: dict[str, dict[str, str]] = {
         "quantiles": mark("Quantiles"),
         "bins": mark("Bins of a histogram"),
         "tables": mark("Cross-tables"),
+        "features": mark("Features and their ranges"),
+        "feature_bits": mark("Bits of a feature"),
+        "weight_bits": mark("Bits of a weight, at most"),
+        "group": mark("Added up by"),
+        "groups": mark("Groups"),
+        "result": mark("Result"),
         "withheld_percent": mark("Patients withheld (%)"),
         "minimum_participants": mark("Fewest source units"),
         "release_quorum": mark("Must approve"),
@@ -131,6 +138,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "cross_entropy": mark("cross-entropy"),
         "mean_squared_error": mark("mean squared error"),
         "software": mark("software"),
+        "linear": mark("linear"),
+        "logistic": mark("logistic"),
+        "group-sums": mark("encrypted sums by group, for the developer"),
+        "rows": mark("a score for each row, for the source unit alone"),
     },
 }
 

@@ -175,7 +175,8 @@ class Broker:
                 counted[offer.statement] = len(counted) + 1
             for own_dataset, told in quiet:
                 try:
-                    budgets.count(state, own_dataset, job.body.developer, job.statement, told)
+                    sums = budget.sums_of(job.body)
+                    budgets.count(state, own_dataset, job.body.developer, job.statement, told, sums)
                 except BudgetExhausted as error:
                     raise _UsedUp(error.message, fix=error.fix, **error.details) from None
             return counted[offer.statement]

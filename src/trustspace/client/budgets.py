@@ -1,7 +1,7 @@
-"""A source unit's own count of what its datasets' jobs may tell before release: durable, whatever the space shows.
+"""A source unit's own count of what its datasets' jobs may tell: durable, whatever the space shows.
 
-``state.json`` holds it as ``quiet``: dataset, developer, job, millibits. A version is no new dataset, and what is
-counted is never given back.
+``state.json`` holds it as ``quiet`` (dataset, developer, job, millibits before release) and ``sums`` (the same, sums of
+scores). A version is no new dataset, and what is counted is never given back.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from trustspace.domain.bodies import Dataset
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.transport.session import Dossier
 
-_KIND = "quiet"
+_KIND, _SUMS = "quiet", "sums"
 
 
-def count(state: dict[str, Any], dataset: Dataset, developer: str, job: str, millibits: int) -> None:
+def count(
+    state: dict[str, Any], dataset: Dataset, developer: str, job: str, millibits: int, sums: int = 0
+) -> None:
     """Count a job in a party's state, to be written down by the caller in one step with what else it counts.
 
     Raises:
@@ -32,6 +34,15 @@ def count(state: dict[str, Any], dataset: Dataset, developer: str, job: str, mil
         before = sum(jobs.values())
         budget.require_within(dataset.policy, before, millibits, developer=developer, dataset=dataset.dataset)
         jobs[job] = millibits
+    if sums:
+        got: dict[str, int] = (
+            state.setdefault(_SUMS, {}).setdefault(dataset.dataset, {}).setdefault(developer, {})
+        )
+        if job not in got:
+            budget.require_sums_within(
+                dataset.policy, sum(got.values()), sums, developer=developer, dataset=dataset.dataset
+            )
+            got[job] = sums
 
 
 def spent(home: PartyHome, dataset: str) -> dict[str, int]:
@@ -40,14 +51,20 @@ def spent(home: PartyHome, dataset: str) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def granted(home: PartyHome, dataset: DatasetRecord) -> int:
-    """Millibits that a developer's own jobs may have told at most: all that were granted, run or not.
+def sums_spent(home: PartyHome, dataset: str) -> dict[str, int]:
+    """Sums of scores by developer that this source unit has counted for a dataset of its own, most first."""
+    found = {who: sum(jobs.values()) for who, jobs in (home.remembered(_SUMS, dataset) or {}).items()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def granted(home: PartyHome, dataset: DatasetRecord) -> tuple[int, int]:
+    """Millibits and sums that a developer's own jobs may have got at most: all that were granted, run or not.
 
     A developer cannot see whether a key was released to them.
     """
     from trustspace.client.jobs import listing
 
-    total = 0
+    total = sums = 0
     for listed in listing(home):
         if listed["developer"] != home.fingerprint or dataset.source_unit not in listed["source_units"]:
             continue
@@ -56,12 +73,13 @@ def granted(home: PartyHome, dataset: DatasetRecord) -> int:
         known = all(unit in job.grants for unit in job.body.source_units)
         if known and budget.uses(dossier.view, job.body, dataset.source_unit, dataset.body.dataset):
             total += budget.price(dossier.view, job).told_millibits
-    return total
+            sums += budget.sums_of(job.body)
+    return total, sums
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a job's developer has spent of one dataset's budget, in millibits.
+    """What a job's developer has spent of one dataset's budgets: ``spent`` of ``limit`` millibits, and sums of scores.
 
     ``counted``: by the source unit's own broker. Else the developer's own upper bound, which counts this job as well
     once it is granted.
@@ -71,6 +89,8 @@ class Account:
     source_unit: str
     spent: int
     limit: int
+    sums: int
+    sums_limit: int
     counted: bool
 
 
@@ -80,13 +100,21 @@ def accounts(home: PartyHome, dossier: Dossier, job: JobRecord) -> list[Account]
     for record in (dossier.view.get(DatasetRecord, use.dataset) for use in job.body.datasets):
         if record is None:
             continue
-        limit = record.body.policy.quiet_millibits_per_developer
-        if record.source_unit == home.fingerprint:
+        counted = record.source_unit == home.fingerprint
+        if counted:
             told = spent(home, record.body.dataset).get(job.body.developer, 0)
-            found.append(Account(record.body.dataset, record.source_unit, told, limit, True))
+            sums = sums_spent(home, record.body.dataset).get(job.body.developer, 0)
         elif job.body.developer == home.fingerprint:
-            told = granted(home, record)
-            found.append(Account(record.body.dataset, record.source_unit, told, limit, False))
+            told, sums = granted(home, record)
+        else:
+            continue
+        policy = record.body.policy
+        found.append(
+            Account(
+                record.body.dataset, record.source_unit, told, policy.quiet_millibits_per_developer, sums,
+                policy.score_sums_per_developer, counted,
+            )
+        )  # fmt: skip
     return found
 
 
@@ -99,6 +127,8 @@ def require(home: PartyHome, asked: DatasetRecord, job: JobRecord, millibits: in
     """
     jobs = (home.remembered(_KIND, asked.body.dataset) or {}).get(job.body.developer, {})
     before = sum(told for digest, told in jobs.items() if digest != job.statement)
-    budget.require_within(
-        asked.body.policy, before, millibits, developer=job.body.developer, dataset=asked.body.dataset
-    )
+    of = {"developer": job.body.developer, "dataset": asked.body.dataset}
+    budget.require_within(asked.body.policy, before, millibits, **of)
+    got = (home.remembered(_SUMS, asked.body.dataset) or {}).get(job.body.developer, {})
+    others = sum(sums for digest, sums in got.items() if digest != job.statement)
+    budget.require_sums_within(asked.body.policy, others, budget.sums_of(job.body), **of)

@@ -34,7 +34,9 @@ from trustspace.storage.files import write_atomic
 from trustspace.transport.links import EnclaveLink, Subject
 
 Progress = Callable[[str, int, int], None]
-DEFAULT_POLICY = Policy(not_applicable=("withheld_metrics:compute", "withheld_metrics:statistics"))
+DEFAULT_POLICY = Policy(
+    not_applicable=("withheld_metrics:compute", "withheld_metrics:statistics", "withheld_metrics:score")
+)
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

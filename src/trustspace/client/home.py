@@ -4,6 +4,7 @@ party.json    the party's own description       trust.json    pinned fingerprint
 keys/         signing, opening and data keys    ledger.json   the last checkpoint verified
 tls/          transport key and certificates    state.json    decisions that bind at once
 enclaves/     doors of its own enclaves         spool/        sealed datasets not yet uploaded
+score.key     for encrypted scoring, sealed to a key in keys/
 """
 
 from __future__ import annotations

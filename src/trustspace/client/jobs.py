@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustspace.client import blindcode, budgets
+from trustspace.client import blindcode, budgets, scoring
 from trustspace.client.datasets import resolve
 from trustspace.client.enclaves import enclave_link, own_enclaves
 from trustspace.client.home import SEALING, PartyHome
@@ -25,6 +25,7 @@ from trustspace.domain.bodies import (
     Policy,
     Refusal,
     Reviewer,
+    recovery_words,
 )  # fmt: skip
 from trustspace.domain.budget import price
 from trustspace.domain.records import DatasetRecord, JobRecord
@@ -38,10 +39,11 @@ from trustspace.errors import (
     Unavailable,
     VerificationFailed,
 )  # fmt: skip
-from trustspace.jobs.agreement import agreed_parameters
+from trustspace.jobs.agreement import agreed_parameters, sum_terms
 from trustspace.jobs.bundle import parse_bundle
 from trustspace.jobs.sections import DatasetUse as AskedDataset
 from trustspace.jobs.spec import JobFile, Parameters, load_job_file, read_code
+from trustspace.jobs.weights import read_model
 from trustspace.transport.session import Dossier
 
 MAX_CODE_BYTES = 1 << 20
@@ -79,6 +81,7 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
     buyer_key = _receiving_key(home, buyer)
     sealed = _sealed(home, file, parameters, code)
     uploaded = code if sealed is None else sealed.ciphertext
+    model = read_model(path, file.score.weights, parameters) if file.score is not None else None
     body = Job(
         title=file.job.title,
         kind=file.job.kind,
@@ -96,10 +99,16 @@ def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
         expires=home.session.now() + file.job.expires_days * 86400,
         supersedes=supersedes,
         blind=sealed.declared if sealed is not None else None,
+        sums=sum_terms(parameters),
     )
+    if model is not None:
+        uploaded = scoring.encrypted(home, body, model, datasets)
+        body = body.model_copy(update={"code": sha256_hex(uploaded)})
     if uploaded:
         home.session.link.put_blob(uploaded, body.code, len(uploaded))
     statement = home.sign(body, "act")
+    if model is not None:
+        scoring.keep(home, statement.digest, model)
     if sealed is not None:
         blindcode.keep(home, statement.digest, sealed, body.expires)
     try:
@@ -210,7 +219,7 @@ def request(home: PartyHome, digest: str) -> Request:
     job = dossier.job(digest)
     code: dict[str, str] = {}
     readers = {*job.body.source_units, job.body.developer}
-    if job.body.code and job.body.blind is None and home.fingerprint in readers:
+    if job.body.has_own_code and job.body.blind is None and home.fingerprint in readers:
         code = parse_bundle(home.session.link.fetch(job.body.code, MAX_CODE_BYTES))
     parameters = agreed_parameters(job.body, lambda use: _body_of(dossier.view.get(DatasetRecord, use)))
     own = [
@@ -235,20 +244,22 @@ def grant(
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
     small_sums: bool = False,
+    recovery: bool = False,
 ) -> str:
     """Permit a job: the human act. ``reviewers`` are names; all of the unit's, when none is given.
 
-    ``small_sums`` says in words that a sum may be of two source units, who can compute each other's part.
+    ``small_sums`` says in words that a sum may be of two source units, who can compute each other's part, and
+    ``recovery`` that fewer than all source units together can open every single update.
 
     Raises:
         PolicyRefused: this source unit refused the job before, its own policy refuses it, or the job may make
-            sums of two source units and ``small_sums`` is not given.
+            sums of two source units, or sums that can be opened without some, and it is not said that this is accepted.
         BudgetExhausted: the job could tell its developer more before release than the dataset's budget has left.
 
     """
     body = draft_grant(
         home, request(home, digest), reviewers=reviewers, threshold=threshold, runs=runs, days=days,
-        sandbox_tier=sandbox_tier, small_sums=small_sums,
+        sandbox_tier=sandbox_tier, small_sums=small_sums, recovery=recovery,
     )  # fmt: skip
     return home.submit(body, "grant").digest
 
@@ -263,6 +274,7 @@ def draft_grant(
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
     small_sums: bool = False,
+    recovery: bool = False,
 ) -> Grant:
     """What :func:`grant` would sign, for a person to look at first; errors as that has them."""
     if home.remembered("refused", asked.job.statement):
@@ -270,7 +282,7 @@ def draft_grant(
     if not asked.datasets:
         raise PolicyRefused("The job asks for no dataset of this source unit.")
     policies: list[Policy] = [record.body.policy for record in asked.datasets]
-    if asked.job.body.code and any(policy.custom_code == "refuse" for policy in policies):
+    if asked.job.body.has_own_code and any(policy.custom_code == "refuse" for policy in policies):
         raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
     if asked.job.body.blind is not None and any(policy.blind_code == "refuse" for policy in policies):
         raise PolicyRefused("The dataset's policy refuses blind code.")
@@ -278,6 +290,12 @@ def draft_grant(
         raise PolicyRefused(
             "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
             fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
+        )  # fmt: skip
+    opened_without = recovery_words(asked.job.body)
+    if opened_without and not recovery:
+        raise PolicyRefused(
+            "The job's sums can be opened without some source units, and the grant's field {field} does not say so.",
+            fix="Grant it with those words, or ask for a job without sums.dropouts.", field="recovery",
         )  # fmt: skip
     told = price(asked.dossier.view, asked.job, ((home.fingerprint, runs),)).told_millibits
     for record in asked.datasets:
@@ -297,6 +315,7 @@ def draft_grant(
         runs=runs,
         expires=min(asked.job.body.expires, home.session.now() + days * 86400),
         small_sums=SMALL_SUMS if small_sums else "",
+        recovery=opened_without,
     )
 
 

@@ -120,11 +120,12 @@ def _open_content(
 
 
 def _concerning(output: OutputRecord, unit: str) -> tuple[Artifact, ...]:
-    """The artifacts that a source unit holds shares of, but for logs; other units' own results are theirs."""
+    """The artifacts that a source unit may release; logs, and what is its own alone, are not among them."""
     return tuple(
         artifact
         for artifact in output.body.artifacts
-        if artifact.role != "log" and any(holder.source_unit == unit for holder in artifact.units)
+        if artifact.role not in ("log", "own")
+        and any(holder.source_unit == unit for holder in artifact.units)
     )
 
 

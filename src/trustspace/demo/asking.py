@@ -42,6 +42,9 @@ seed = 1
 strategy = "fedavg"
 rounds = {rounds}
 
+[sums]
+scheme = "lattice-l"   # updates are encrypted homomorphically; left out, a few hospitals use masks
+
 [terms]
 minimum_participants = 3   # no sum is ever opened over fewer hospitals
 withheld_percent = {withheld}   # patients that training never sees; the model is judged on them

@@ -46,8 +46,8 @@ CHEATS: dict[str, tuple[str, str]] = {
         "它把{name}所发内容换成零，想看到其余各家之和。",
     ),
     "sum.replaced.why": (
-        "The same. No mask is revealed for such a sum.",
-        "同上。对这样的和，没有人会公开掩码。",
+        "The same. Nobody hands on anything that opens such a sum.",
+        "同上。对这样的和，没有人会交出任何能打开它的东西。",
     ),
     "sum.control": (
         "left alone, the same enclaves open the sum: {patients} patients, {malignant} malignant.",
@@ -58,20 +58,20 @@ CHEATS: dict[str, tuple[str, str]] = {
         "它声称{name}已退出，请其余各家再求一次不含它的和，以便相减。",
     ),
     "sum.again.why": (
-        "Who has revealed a mask in a round is in no other sum of that round. It is on its disk before it says so.",
-        "在某一轮公开过掩码的成员，不会再进入该轮的另一次求和；这一点在公开之前就已写入其磁盘。",
+        "Who has helped to open a sum in a round is in no other sum of that round. It is on its disk before it helps.",
+        "在某一轮参与打开过总和的成员，不会再进入该轮的另一次求和；这一点在参与之前就已写入其磁盘。",
     ),
     "sum.read": (
         "It reads the {words} words that {name} sent, and the sum that it added up itself.",
         "它读取{name}所发的 {words} 个字，以及它自己算出的和。",
     ),
     "sum.read.why": (
-        "Both are hidden: under a mask for every other member, and under one of its own.",
-        "两者都被遮住：既有与其他每个成员之间的掩码，也有成员自己的掩码。",
+        "Both are encrypted: under a key that {name} drew for this sum alone, and under the sum of such keys.",
+        "两者都已加密：前者用{name}仅为这次求和生成的密钥，后者用这些密钥之和。",
     ),
     "sum.read-control": (
-        "what {name} put in before it was hidden is read like that at once.",
-        "{name}遮住之前的内容则可立即读出。",
+        "what {name} put in before it was encrypted is read like that at once.",
+        "{name}加密之前的内容则可立即读出。",
     ),
     # one approval missing
     "veto.ledger": (

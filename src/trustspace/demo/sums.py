@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trustspace.aggregation.fixedpoint import decode_reals, encode_reals
-from trustspace.aggregation.masks import PairwiseMasks
-from trustspace.aggregation.scheme import add_into
+from trustspace.aggregation.scheme import Scheme
+from trustspace.aggregation.schemes import scheme_of
 from trustspace.demo.attempts import Cheat
 from trustspace.demo.cast import Hospital, Play
 from trustspace.domain.records import JobRecord, OfferRecord
+from trustspace.enclave.failure import RoundFailed
 from trustspace.enclave.home import EnclaveHome
-from trustspace.enclave.rounds import Identity, Journal, Roster, RoundFailed, Rounds, Terms
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Identity, Roster, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.vectors import Reals
 from trustspace.errors import InvalidInput, NotFound, Unavailable, VerificationFailed
 from trustspace.space.rounds import Board, LocalRounds
@@ -59,6 +62,12 @@ class Gathering:
     play: Play
     heard: dict[str, bytes] = field(default_factory=dict)
 
+    def scheme(self) -> Scheme:
+        """How the story's own job protects its sums."""
+        record = self.play.operator.view().get(JobRecord, self.play.job)
+        assert record is not None
+        return _scheme(record)
+
     def own(self, hospital: Hospital) -> tuple[float, float]:
         """What a hospital puts in, which nobody else is to learn."""
         return float(len(hospital.rows)), float(hospital.rows.malignant.sum())
@@ -80,7 +89,10 @@ class Gathering:
         known = {unit: view.get(OfferRecord, digest) for unit, digest in record.offers.items()}
         offers = {unit: offer for unit, offer in known.items() if offer is not None}
         gathered = {h.home.fingerprint: offers[h.home.fingerprint].statement for h in hospitals}
-        board = Board(VectorStore(self.play.root / "sums" / "board"), gathered, _FEWEST, _SECONDS)
+        scheme = _scheme(record)
+        board = Board(
+            VectorStore(self.play.root / "sums" / "board"), gathered, _FEWEST, _SECONDS, scheme=scheme
+        )
         stop = threading.Event()
         noticed: list[tuple[Hospital, RoundFailed]] = []
 
@@ -121,7 +133,7 @@ class Gathering:
         return Rounds(
             relay, Identity(unit, offers[unit].statement, home.public(), home.sign),
             Terms(job.statement, job.run, _FEWEST, _SECONDS, time.monotonic() + _SECONDS), lambda _: roster,
-            Journal(notes, job.statement), PairwiseMasks(), lambda: state, lambda _: None, stop,
+            Journal(notes, job.statement), _scheme(job), lambda: state, lambda _: None, stop,
         )  # fmt: skip
 
 
@@ -147,7 +159,7 @@ def altered_contribution(play: Play) -> Cheat:
     cheat.attack("sum.again", lambda: gathering.add_up(rest), VerificationFailed, **details)
     words = [gathering.heard[h.home.fingerprint] for h in play.hospitals]
     cheat.attack(
-        "sum.read", lambda: _recognised([words[-1], _added(words)], gathering, victim), NotFound,
+        "sum.read", lambda: _recognised([words[-1], _added(words, gathering.scheme())], gathering, victim), NotFound,
         words=len(words[-1]) // 4, **details,
     )  # fmt: skip
     plain = encode_reals(gathering.own(victim)).tobytes()
@@ -159,10 +171,15 @@ def _one_bit(data: bytes) -> bytes:
     return bytes([data[0] ^ 1]) + data[1:]
 
 
-def _added(vectors: Sequence[bytes]) -> bytes:
+def _scheme(job: JobRecord) -> Scheme:
+    assert job.body.sums is not None
+    return scheme_of(job.body.sums.scheme, job.body.sums.needed)
+
+
+def _added(vectors: Sequence[bytes], scheme: Scheme) -> bytes:
     total = np.zeros(len(vectors[0]) // 4, np.uint32)
     for vector in vectors:
-        add_into(total, np.frombuffer(vector, dtype="<u4"))
+        scheme.add_into(total, np.frombuffer(vector, dtype="<u4"))
     return total.tobytes()
 
 

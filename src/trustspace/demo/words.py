@@ -238,14 +238,16 @@ STORY: dict[str, tuple[str, str]] = {
     "run.ran": (
         (
             "Opens its hospital's data in memory, and keeps one sandbox for the whole training. In each of {rounds} "
-            "rounds all four sign the same set of members, hide their updates under masks that cancel out in the sum, "
-            "let the space add, and take the same step; one of them adds up again before anything is opened. In the "
-            "end a fresh sandbox judges the model on patients that training never had. From grant to sealed output: "
+            "rounds all four sign the same set of members, encrypt their updates under fresh keys that nobody else "
+            "has, let the space add the ciphertexts, open the sum together, and take the same step; one of them adds "
+            "up again before anything is opened. In the end a fresh sandbox judges the model on patients that training "
+            "never had. From grant to sealed output: "
             "{seconds} s."
         ),
         (
             "在内存中打开本院数据，整个训练只用一个沙箱。在 {rounds} 个轮次的每一轮中，四家签署同一份成员名单，"
-            "用在求和时相互抵消的掩码遮住各自的更新，由操作空间相加，再各自走同样的一步；打开之前由其中一家重新相加核对。"
+            "各自用他人没有的新密钥加密更新，由操作空间把密文相加，再共同打开总和、各自走同样的一步；"
+            "打开之前由其中一家重新相加核对。"
             "最后用一个全新的沙箱，在训练从未见过的患者上检验模型。从授权到密封产出：{seconds} 秒。"
         ),
     ),

@@ -7,8 +7,11 @@ no comparison to forget, the key either opens or it does not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 
 from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.domain.bodies import Job
+from trustspace.domain.statements import dump
 
 
 def run_binding(
@@ -62,6 +65,13 @@ def code_binding(
             "evidence": evidence, "challenges": list(challenges), "grants": sorted(grants), "enclave": enclave,
         }
     )  # fmt: skip
+
+
+def score_context(job: Job) -> bytes:
+    """What the proofs of an encrypted model are bound to: all that its job says but the model's own digest."""
+    return sha256(
+        b"trustspace score v1\n" + canonical_json(dump(job.model_copy(update={"code": ""})))
+    ).digest()
 
 
 def share_binding(*, job: str, run: str, artifact: str, source_unit: str, reviewer: str) -> bytes:

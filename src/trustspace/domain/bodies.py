@@ -27,7 +27,7 @@ Role = Literal["source-unit", "developer", "buyer", "auditor", "operator"]
 KeyUse = Literal["act", "grant", "broker", "review", "review-open", "receive", "enclave"]
 EvidenceKind = Literal["software", "snp", "tdx", "nvgpu"]
 Custody = Literal["own", "operator-hosted"]
-JobKind = Literal["train", "statistics", "compute"]
+JobKind = Literal["train", "statistics", "compute", "score"]
 
 # With fewer members than three, whoever is one of two computes the other's part from the sum. A grant says in
 # these words that its source unit accepts that.
@@ -85,6 +85,9 @@ class Policy(Part):
     ``quiet_millibits_per_developer`` is how much all jobs of one developer together may tell about the dataset before
     release (leakage.py), in thousandths of a bit. 100 bits are some thirty ordinary jobs, or what stands in a few
     patients' rows; 0 allows no job at all.
+
+    ``score_sums_per_developer`` is how many sums of scores under hidden weights all jobs of one developer together may
+    get of the dataset (budget.py): what they are of, nobody here can read.
     """
 
     custom_code: Literal["accept", "refuse"] = "accept"
@@ -92,6 +95,7 @@ class Policy(Part):
     minimum_withheld_patients: Count = 20
     minimum_cell_count: Count = 10
     quiet_millibits_per_developer: Count = 100_000
+    score_sums_per_developer: Count = 200
     not_applicable: tuple[Line, ...] = ()
 
 
@@ -145,10 +149,18 @@ class BlindCode(Part):
     host_can_read: Literal["", "the host of an enclave with software evidence can read this code"]
 
 
+class SumTerms(Part):
+    """How the sums of a joint job are protected, by name, and how many members' reveals open one; 0: everybody's."""
+
+    scheme: Identifier
+    needed: Count
+
+
 class Job(Body):
     """A request: this code with these parameters over these datasets, for this buyer.
 
-    ``code`` is the digest of the code bundle or, of ``blind`` code, of its ciphertext; "" where there is none.
+    ``code`` is the digest of the code bundle, of ``blind`` code of its ciphertext, of a job that scores of its
+    encrypted model; "" where there is none.
     """
 
     type: ClassVar[str] = "job"
@@ -168,6 +180,7 @@ class Job(Body):
     expires: Count
     supersedes: Digest | Literal[""] = ""
     blind: BlindCode | None = None
+    sums: SumTerms | None = None
 
     @property
     def key_holders(self) -> tuple[Fingerprint, ...]:
@@ -175,13 +188,25 @@ class Job(Body):
         return (*self.source_units, self.developer) if self.blind is not None else self.source_units
 
     @property
+    def has_own_code(self) -> bool:
+        """Whether code of the developer's meets the data; an encrypted model is none."""
+        return bool(self.code) and self.kind != "score"
+
+    @property
     def is_joint(self) -> bool:
         """Whether source units make one result together, by secure sums."""
-        return len(self.source_units) > 1 and self.kind != "compute"
+        return len(self.source_units) > 1 and self.kind in ("train", "statistics")
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         code = (("code", self.code),) if self.code else ()
         return tuple((f"dataset-{i}", use.dataset) for i, use in enumerate(self.datasets)) + code
+
+
+def recovery_words(job: Job) -> str:
+    """What a grant must say where sums can be opened without some of the source units; "" where they cannot."""
+    if job.sums is None or not job.sums.needed:
+        return ""
+    return f"any {job.sums.needed} of the {len(job.source_units)} source units together can open every single update"
 
 
 class Countersignature(Body):
@@ -216,7 +241,8 @@ class Reviewer(Part):
 class Grant(Body):
     """A source unit's permission: the human act that lets its broker release a data key.
 
-    ``small_sums`` holds the words without which no sum is made over fewer than three source units.
+    ``small_sums`` holds the words without which no sum is made over fewer than three source units, ``recovery`` those
+    without which none is made that can be opened without some of its members (:func:`recovery_words`).
     """
 
     type: ClassVar[str] = "grant"
@@ -230,6 +256,7 @@ class Grant(Body):
     runs: Annotated[int, Field(ge=1, le=1000)]
     expires: Count
     small_sums: Literal["", "two source units can compute each other's part"] = ""
+    recovery: Line | Literal[""] = ""
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("job", self.job),)
@@ -350,11 +377,14 @@ class UnitShares(Part):
 
 
 class Artifact(Part):
-    """One sealed artifact: padded ciphertext, commitment to its content, and shares of its key."""
+    """One sealed artifact: padded ciphertext, commitment to its content, and shares of its key.
+
+    The role "own" is of what belongs to its source unit alone, and is never released.
+    """
 
     name: Identifier
     media_type: Line
-    role: Literal["model", "metrics", "result", "log"]
+    role: Literal["model", "metrics", "result", "log", "own"]
     blob: Digest
     sealed_bytes: Positive
     commitment: Digest

@@ -1,9 +1,13 @@
-"""What one developer's jobs together may tell about one dataset before release: spent, and the limit on it.
+"""What one developer's jobs together may tell about one dataset: before release, and in sums that nobody can read.
 
 A source unit's policy limits it (``quiet_millibits_per_developer``). A job is priced by leakage.py and counts from
 the first data key that is released to it, whole, under what its grants allow, however many runs it comes to. Versions
 of a dataset are one dataset: what one told of a patient, the next one would tell again. Limits are those of the
 version that a job uses.
+
+Sums of scores (``score_sums_per_developer``) are counted beside it in the same way: a developer chooses hidden weights,
+and who reviews sees ciphertext, so that their number is what bounds them. A job costs the sums that it may decrypt at
+most, once: a second run of it gives the same.
 
 Whoever has only a job's own statements before them sees only what that job spends. The space and auditors see all
 jobs; a source unit's broker counts for itself.
@@ -11,12 +15,17 @@ jobs; a source unit's broker counts for itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from trustspace.domain import leakage
 from trustspace.domain.bodies import Job, Policy
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, View
 from trustspace.errors import BudgetExhausted
+
+# Beside the declared groups there are two: any other category, and none.
+UNDECLARED_GROUPS: Final = 2
+_MOST_SUMS: Final = 2**53 - 1
 
 
 def price(view: View, job: JobRecord, granting: Sequence[tuple[str, int]] = ()) -> leakage.Leakage:
@@ -35,14 +44,38 @@ def price(view: View, job: JobRecord, granting: Sequence[tuple[str, int]] = ()) 
 
 def spent(view: View, source_unit: str, dataset: str, developer: str) -> dict[str, int]:
     """Millibits by job: those jobs of a developer to which a key of this dataset, in any version, was released."""
-    found = {}
+    return {
+        job.statement: price(view, job).told_millibits
+        for job in _opened(view, source_unit, dataset, developer)
+    }
+
+
+def sums_spent(view: View, source_unit: str, dataset: str, developer: str) -> dict[str, int]:
+    """Sums of scores by job, of the same jobs."""
+    jobs = _opened(view, source_unit, dataset, developer)
+    return {job.statement: sums for job in jobs if (sums := sums_of(job.body))}
+
+
+def sums_of(job: Job) -> int:
+    """How many sums of scores a job may get of each of its datasets, as its parameters state it."""
+    if job.kind != "score":
+        return 0
+    score = job.parameters.get("score")
+    groups = score.get("groups") if isinstance(score, dict) else None
+    if not isinstance(score, dict) or not isinstance(groups, list):
+        return _MOST_SUMS
+    if score.get("result") == "rows":
+        return 0  # the developer decrypts uniform noise
+    return len(groups) + UNDECLARED_GROUPS if groups else 1
+
+
+def _opened(view: View, source_unit: str, dataset: str, developer: str) -> Iterator[JobRecord]:
     for job in view.all(JobRecord):
         if job.body.developer != developer:
             continue
         grant = view.get(GrantRecord, job.grants.get(source_unit, ""))
         if grant is not None and grant.runs_used and uses(view, job.body, source_unit, dataset):
-            found[job.statement] = price(view, job).told_millibits
-    return found
+            yield job
 
 
 def uses(view: View, job: Job, source_unit: str, dataset: str) -> bool:
@@ -60,10 +93,16 @@ def require(
         BudgetExhausted: together it is more than the dataset's policy allows.
 
     """
-    before = spent(view, dataset.source_unit, dataset.body.dataset, job.body.developer)
+    of = (dataset.source_unit, dataset.body.dataset, job.body.developer)
+    before, sums = spent(view, *of), sums_spent(view, *of)
     before.pop(job.statement, None)
+    sums.pop(job.statement, None)
     require_within(
         dataset.body.policy, sum(before.values()), price(view, job, granting).told_millibits,
+        developer=job.body.developer, dataset=dataset.body.dataset,
+    )  # fmt: skip
+    require_sums_within(
+        dataset.body.policy, sum(sums.values()), sums_of(job.body),
         developer=job.body.developer, dataset=dataset.body.dataset,
     )  # fmt: skip
 
@@ -83,6 +122,23 @@ def require_within(policy: Policy, before: int, told: int, *, developer: str, da
             fix="Allow fewer runs, ask for a shorter limits.wall_seconds, or raise the budget in the dataset's next "
             "version.",
             developer=developer[:12], dataset=dataset, limit=in_bits(limit), spent=in_bits(before), told=in_bits(told),
+        )  # fmt: skip
+
+
+def require_sums_within(policy: Policy, before: int, sums: int, *, developer: str, dataset: str) -> None:
+    """Check a job's sums of scores against those that are spent and the policy's limit.
+
+    Raises:
+        BudgetExhausted: they do not fit.
+
+    """
+    limit = policy.score_sums_per_developer
+    if sums and before + sums > limit:
+        raise BudgetExhausted(
+            "Jobs of developer {developer} may get at most {limit} sums of scores of dataset {dataset}: {spent} are "
+            "spent, and this job would get {sums}.",
+            fix="Ask for fewer groups, or raise the budget in the dataset's next version.",
+            developer=developer[:12], dataset=dataset, limit=limit, spent=before, sums=sums,
         )  # fmt: skip
 
 

@@ -7,10 +7,10 @@ that none fits another place. (design: flows, "A federated round")
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from trustspace.crypto.canonical import canonical_json, parse_canonical, sha256_hex
 from trustspace.crypto.statement import Envelope, sign_statement, verify_statement
@@ -69,51 +69,81 @@ class Member(BaseModel):
 
 
 class MemberSet(Message):
-    """Who takes part in an attempt. Everybody signs the same bytes, or nobody sends anything."""
+    """Who takes part in an attempt. Everybody signs the same bytes, or nobody sends anything.
+
+    ``needed``: how many members' reveals open a sum; fewer than all only where every grant says so.
+    """
 
     phase: ClassVar[str] = "agree"
     scheme: Identifier
+    needed: Count
     minimum: Positive
     members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=256)]
     model: Digest | Literal[""]
 
 
+Position = Annotated[int, Field(ge=0, le=255)]
+Positions = Annotated[tuple[Position, ...], Field(min_length=1, max_length=256)]
+
+
 class Contribution(Message):
-    """The digest of the protected vector that a member sends: ``words`` 32-bit words, little-endian."""
+    """The digest of the protected vector that a member sends: ``words`` 32-bit words, little-endian.
+
+    ``member`` is its position in the set. ``reveal`` commits to what it will open the sum with; "" where that hangs on
+    who will be in it. ``shares`` are the digests of what it seals to each member, by position,
+    so that its vector can be opened without it; empty where nothing is recovered.
+    """
 
     phase: ClassVar[str] = "contribution"
     members: Digest
+    member: Position
     vector: Digest
     words: Positive
+    reveal: Digest | Literal[""] = ""
+    shares: Annotated[tuple[Digest, ...], Field(max_length=256)] = ()
 
 
 class Check(Message):
-    """The member whom the set's digest picked has added everything up again and found the same sum."""
+    """A member whom the set's digest picked has added everything up again and found the same sum.
+
+    ``included``: the positions of those whose vectors are in it.
+    """
 
     phase: ClassVar[str] = "check"
     members: Digest
+    member: Position
+    included: Positions
     sum: Digest
 
 
 class Reveal(Message):
-    """The seed of a member's private mask, sealed to each other member (by source unit)."""
+    """What a member opens the sum of ``included`` with. Who has signed one signs none for others in this round.
+
+    ``content`` is sealed under a key that is sealed to each other member (by source unit).
+    """
 
     phase: ClassVar[str] = "reveal"
     members: Digest
+    member: Position
+    included: Positions
     sum: Digest
+    content: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=200_000)]
     sealed: dict[Fingerprint, Hex]
 
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
-def picked(members: str, count: int) -> int:
-    """Which of ``count`` members re-adds, as everybody can work out from the set's digest.
+def checkers_of(members: str, count: int, needed: int, included: Sequence[int]) -> tuple[int, ...]:
+    """Which of the ``included`` of ``count`` members re-add, as everybody can work out from the set's digest.
 
-    Who joins last and is shown the others' joins can try keys until it is the one: a checker that works with the
-    space can hide an altered sum, which costs the sum and tells nobody anything.
+    The first of them from the place on that the digest names: one, and one more for each that the sum can lose. Who
+    joins last and is shown the others' joins can try keys until it is the one: a checker that works with the space
+    can hide an altered sum, which costs the sum and tells nobody anything.
     """
-    return int(members, 16) % count
+    first = int(members, 16) % count
+    in_turn = sorted(included, key=lambda position: (position - first) % count)
+    return tuple(in_turn[: 1 + count - needed])
 
 
 def sign_message(message: Message, public: bytes, sign: Callable[[bytes], bytes]) -> bytes:

@@ -50,7 +50,7 @@ def output(view: View, statement: Statement, now: int, key: str) -> Changes:
 
 def is_own(job: JobRecord, artifact: Artifact) -> bool:
     """Whether an artifact is of one source unit alone; any other is joint and concerns all."""
-    return artifact.role == "log" or job.body.kind == "compute"
+    return artifact.role in ("log", "own") or job.body.kind in ("compute", "score")
 
 
 def _sealed_for(job: JobRecord, body: Output, by: str) -> frozenset[str]:

@@ -13,6 +13,7 @@ from trustspace.domain.bodies import (
     Job,
     JobCancellation,
     Refusal,
+    recovery_words,
 )
 from trustspace.domain.permissions import names_everyone_once, roles_of, verify_party
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, PartyRecord, View
@@ -120,6 +121,8 @@ def job(view: View, statement: Statement, now: int, key: str) -> Changes:
     if body.is_joint:
         _check_joint(body)
     _check_blind(body)
+    if body.kind == "score" and (not body.code or body.blind is not None):
+        raise InvalidInput("A job that scores brings an encrypted model, and no code.")
     record = JobRecord(
         statement=statement.digest, state="submitted", issued=statement.issued, body=body,
         statements=(statement.digest,),
@@ -140,6 +143,16 @@ def _check_blind(body: Job) -> None:
 
 
 def _check_joint(body: Job) -> None:
+    units, sums = len(body.source_units), body.sums
+    if sums is None:
+        raise InvalidInput(
+            "The job does not say how its sums are protected.", fix="Submit it with this version."
+        )
+    if sums.needed and not units < 2 * sums.needed < 2 * units:
+        raise InvalidInput(
+            "The job's field {field} must be more than half of its source units, and fewer than all.",
+            field="sums.needed",
+        )  # fmt: skip
     if body.minimum_participants < 2:
         raise InvalidInput(
             "The job's field {field} must be at least 2: the result of one source unit is no sum.",
@@ -191,7 +204,7 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             raise PolicyRefused("A dataset of this job is withdrawn.")
         if dataset.body.enclave != body.enclave:
             raise PolicyRefused("The grant names another enclave than the one that holds the dataset.")
-        if dataset.body.policy.custom_code == "refuse" and job.body.code:
+        if dataset.body.policy.custom_code == "refuse" and job.body.has_own_code:
             raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
         if dataset.body.policy.blind_code == "refuse" and job.body.blind is not None:
             raise PolicyRefused("The dataset's policy refuses blind code.")
@@ -210,6 +223,11 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
         raise PolicyRefused(
             "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
             fix="Grant it with those words, or ask for a job with a minimum of three.", field="small_sums",
+        )  # fmt: skip
+    if body.recovery != recovery_words(job.body):
+        raise PolicyRefused(
+            "The job's sums can be opened without some source units, and the grant's field {field} does not say so.",
+            fix="Grant it with those words, or ask for a job without sums.dropouts.", field="recovery",
         )  # fmt: skip
     _check_budgets(view, job, statement.by, body.runs)
     job = advanced(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})

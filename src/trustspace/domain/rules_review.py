@@ -68,6 +68,10 @@ def _check_approval(output: OutputRecord, body: Decision, unit: str, key: str, j
         or not set(body.artifacts) <= set(mine)
     ):
         raise InvalidInput("The approval's field {field} names no or unknown artifacts.", field="artifacts")
+    if any(artifact.role == "own" and artifact.name in body.artifacts for artifact in output.body.artifacts):
+        raise PolicyRefused(
+            "The approval names a file that belongs to its source unit alone, and is never released."
+        )
     if [(s.artifact, s.index) for s in body.shares] != [(name, mine[name]) for name in body.artifacts]:
         raise InvalidInput("The approval's shares do not match its artifacts.")
 

@@ -18,6 +18,15 @@ class RunError(Exception):
         self.log = log
 
 
+class RoundFailed(Exception):
+    """This member's part in the run is over; ``reason`` is one of the ledger's words, ``log`` for its own people."""
+
+    def __init__(self, reason: str, log: str) -> None:
+        super().__init__(log)
+        self.reason = reason
+        self.log = log
+
+
 def failure_of(result: Result) -> RunError:
     """The failure that a task's end stands for, with its log."""
     limits = result.status in ("timed_out", "output_too_large") or result.reason in ("memory", "cpu-time")

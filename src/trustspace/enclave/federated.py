@@ -1,7 +1,7 @@
 """A joint training in one enclave: the worker computes, the rounds add up, everybody takes the same step.
 
 What leaves this process is a protected vector. Sums are opened here, in the enclaves of the members, and the
-model lives in memory that the worker reads: with the worker's update and the sum that is three times the model.
+model lives in memory that the worker reads: with the worker's update that is two times the model.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from trustspace.aggregation.fixedpoint import FixedPoint, decode_reals
 from trustspace.aggregation.server import ServerOptimiser
 from trustspace.crypto.canonical import canonical_json, commit
 from trustspace.enclave.checkpoint import Checkpoint, Checkpoints
-from trustspace.enclave.failure import RunError
-from trustspace.enclave.rounds import NOTE_BYTES, PIECE_WORDS, RoundFailed, Rounds, Sum
+from trustspace.enclave.chunks import PIECE_WORDS
+from trustspace.enclave.failure import RoundFailed, RunError
+from trustspace.enclave.rounds import NOTE_BYTES, Rounds
+from trustspace.enclave.sums import Sum
 from trustspace.enclave.transcript import Transcript
 from trustspace.enclave.vectors import Reals, Update, UpdateSum
 from trustspace.enclave.worker import TrainingWorker
@@ -52,11 +54,14 @@ class Progress:
     history: list[RoundMetrics] = field(default_factory=list)
     sets: list[tuple[str, ...]] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
+    # Who was there to open the last sum.
+    openers: tuple[str, ...] = ()
 
     def note(self, found: Sum) -> None:
         """Remember whose updates a sum holds."""
         self.secret = found.secret
         self.sets.append(found.members)
+        self.openers = found.openers
 
 
 class JointTraining:
@@ -74,7 +79,7 @@ class JointTraining:
         self._checkpoints = checkpoints
         self._transcript = transcript
         # Coarse enough for everybody's part, whoever drops out: all members must encode alike.
-        self._fixed = FixedPoint(units, float(self._federated.clip))
+        self._fixed = FixedPoint(units, float(self._federated.clip), rounds.scheme.largest)
         self._server: ServerOptimiser
         self._saving: threading.Thread | None = None
 
@@ -197,6 +202,7 @@ class JointTraining:
         return Progress(
             checkpoint.round, secret or bytes.fromhex(facts["secret"]), platform, facts["rows"],
             [RoundMetrics(**entry) for entry in facts["history"]], sets, [float(text) for text in facts["measured"]],
+            tuple(facts["openers"]),
         )  # fmt: skip
 
     def _keep(self, progress: Progress) -> None:
@@ -212,7 +218,7 @@ class JointTraining:
             "run": self._run, "secret": progress.secret.hex(), "rows": progress.rows,
             "history": [entry.to_json() for entry in progress.history], "sets": _lengths(progress.sets),
             "transcript": self._transcript.digest if self._transcript is not None else "",
-            "measured": [repr(value) for value in progress.measured],
+            "measured": [repr(value) for value in progress.measured], "openers": list(progress.openers),
         }  # fmt: skip
         self._saving = threading.Thread(
             target=_save, args=(self._checkpoints, progress.round, facts, arrays), name="checkpoint"
@@ -239,22 +245,24 @@ class JointTraining:
             )  # fmt: skip
             try:
                 return Update(
-                    self._worker.update, self._worker.parts, self._fixed, float(terms.clip), weight, extras
+                    self._worker.update,
+                    self._worker.parts,
+                    self._fixed,
+                    float(terms.clip),
+                    weight,
+                    extras,
+                    self._worker.layout,
                 )
             except InvalidInput as error:
                 raise RunError("job-failed", error.public_message.encode() + b"\n") from None
 
-        found = self._rounds.sum(number, self.commitment(progress), produce)
-        opened = UpdateSum.of(
-            found.words,
-            self._worker.count,
-            self._worker.parts,
-            self._fixed,
-            float(terms.clip),
-            len(found.members),
-        )
-        self._kept()
-        self._step(opened, len(found.members))
+        with self._rounds.sum(number, self.commitment(progress), produce) as found:
+            opened = UpdateSum.of(
+                found.content, self._worker.count, self._worker.parts, self._fixed, float(terms.clip),
+                len(found.members),
+            )  # fmt: skip
+            self._kept()
+            self._step(opened, len(found.members))
         _, rows, loss, watching, watched = opened.extras
         progress.history.append(
             RoundMetrics(

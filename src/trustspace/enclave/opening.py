@@ -36,6 +36,7 @@ class Order:
     """What is to run, all of it from statements that were proven and replayed.
 
     ``code``: the bytes that the job names by digest; of blind code its ciphertext (see :func:`open_code`).
+    ``sums_spent``: how many sums of scores this enclave has made of the data for the developer's other jobs.
     """
 
     dossier: Dossier
@@ -48,6 +49,7 @@ class Order:
     evidence: Evidence
     code: bytes
     history: tuple[Delivered, ...]
+    sums_spent: int = 0
 
     def dataset(self, digest: str) -> Dataset | None:
         """The proven dataset behind a statement's digest."""

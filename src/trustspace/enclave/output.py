@@ -13,6 +13,7 @@ from typing import Literal
 
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.domain.bodies import Artifact, SealedEvidence
+from trustspace.domain.budget import sums_of
 from trustspace.domain.records import DatasetRecord
 from trustspace.enclave.opening import Order
 from trustspace.enclave.packing import Blob, Content, Run, pack_artifact, pack_evidence
@@ -48,6 +49,7 @@ class Together:
     minimum: int
     source_units: int
     scheme: str
+    opened_by: int
     transcript: str
 
     def participation(self, unit: str) -> Participation:
@@ -55,7 +57,7 @@ class Together:
         present = sum(unit in members for members in self.sets)
         return Participation(
             rounds=len(self.sets), smallest=min(len(members) for members in self.sets), minimum=self.minimum,
-            source_units=self.source_units, scheme=self.scheme,
+            source_units=self.source_units, scheme=self.scheme, opened_by=self.opened_by,
             own_part="all" if present == len(self.sets) else "some" if present else "none",
         )  # fmt: skip
 
@@ -78,9 +80,12 @@ class Produced:
 
 def produce(
     order: Order, parameters: Parameters, artifacts: Sequence[RawArtifact], found: Found, secret: bytes,
-    together: Together | None,
+    together: Together | None, own: Sequence[RawArtifact] = (),
 ) -> Produced:  # fmt: skip
-    """Pack everything, judge it, and seal the judgement to the reviewers it is for."""
+    """Pack everything, judge it, and seal the judgement to the reviewers it is for.
+
+    ``own`` is what stays with this source unit: its reviewers alone can open it, and it is never released.
+    """
     unit, body = order.source_unit, order.job.body
     alone = together is None and len(body.source_units) > 1
     run = Run(order.job.statement, order.job.run, order.grants())
@@ -99,6 +104,10 @@ def produce(
     # could work out its keys; and a restart, which may have another log, would seal it under the same nonces.
     mine = os.urandom(32)
     packed_log, log_blob = pack_artifact(mine, run, log)
+    kept = [
+        pack_artifact(mine, run, Content(own_name(order, a.name), a.media_type, "own", a.data, (unit,)))
+        for a in own
+    ]
     commitments = {artifact.name: artifact.commitment for artifact, _ in packed}
     evidence, reports = [], []
     for concerned in (unit, *absent):
@@ -111,8 +120,9 @@ def produce(
     joint = tuple(blob for _, blob in packed)
     return Produced(
         together.members if together else (), together.transcript if together else "",
-        (*(a for a, _ in packed), packed_log), tuple(evidence),
-        () if alone else joint, (*(joint if alone else ()), log_blob, *reports), found.first_row_ms,
+        (*(a for a, _ in packed), packed_log, *(a for a, _ in kept)), tuple(evidence),
+        () if alone else joint, (*(joint if alone else ()), log_blob, *(blob for _, blob in kept), *reports),
+        found.first_row_ms,
     )  # fmt: skip
 
 
@@ -154,6 +164,7 @@ def _facts(
         participants=together.participation(unit) if together else None,
         prefix=own_name(order, "") if together is None else "",
         blind=order.job.body.blind is not None,
+        sums_spent=order.sums_spent + sums_of(order.job.body),
     )
 
 

@@ -31,7 +31,7 @@ class Content:
 
     name: str
     media_type: str
-    role: Literal["model", "metrics", "result", "log"]
+    role: Literal["model", "metrics", "result", "log", "own"]
     data: bytes
     units: tuple[str, ...]
 

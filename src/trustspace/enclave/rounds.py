@@ -1,35 +1,32 @@
-"""One member's side of secure sums: who takes part, what is sent, when a mask is revealed, and when nothing is.
+"""One member's side of secure sums: who takes part, what is sent, when a sum is opened, and when nothing is.
 
 The space relays and adds; it is believed in nothing. Keys come from run offers that were proven in the ledger,
 the member set counts when every member has signed the same bytes, the sum when a member whom the set's digest picks
-has added it up again, and a mask is revealed once for a round, durably noted before. (design: flows, "A federated
-round"; double masking: Bonawitz et al., "Practical Secure Aggregation", CCS 2017, here n of n)
+has added it up again, and what opens it is revealed once for a round, durably noted before. Where the scheme can
+open a sum without some of its members, each has sealed shares for that to all before its vector counts.
+(design: flows, "A federated round"; double masking and recovery: Bonawitz et al., "Practical Secure Aggregation",
+CCS 2017)
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import json
+import hmac
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeVar
 
-import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numpy.typing import NDArray
 
-from trustspace.aggregation.scheme import Protection, Scheme, add_into
+from trustspace.aggregation.scheme import Protection, Scheme, commitment_of
 from trustspace.domain.rounds import (
-    AnyMessage,
     Check,
     Contribution,
     Join,
@@ -37,13 +34,24 @@ from trustspace.domain.rounds import (
     MemberSet,
     Place,
     Reveal,
-    open_message,
-    picked,
-    read_message,
-    sign_message,
-    verify_same,
+    checkers_of,
 )
 from trustspace.domain.statements import LogReference
+from trustspace.enclave.chunks import Outgoing, Words, in_blocks, padded
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import (
+    AttemptLost,
+    Identity,
+    Meeting,
+    Roster,
+    Terms,
+    at,
+    derive,
+    seal,
+    unseal,
+)
+from trustspace.enclave.sums import Kept, Opened, Sum, added_up, received
 from trustspace.errors import (
     InvalidTransition,
     LogCorrupted,
@@ -52,41 +60,17 @@ from trustspace.errors import (
     Unavailable,
     VerificationFailed,
 )
-from trustspace.storage.files import append_line
 from trustspace.transport import rounds as wire
-from trustspace.transport.rounds import INLINE_BYTES, Exchanged
+from trustspace.transport.rounds import INLINE_BYTES
 
 _LOG = logging.getLogger(__name__)
-PIECE_WORDS = 1 << 18
 MAX_ATTEMPTS = 16
-ASK_SECONDS = 5.0
-# How much longer than the space a member waits by its own clock: a silent space must not hold it for good.
-SLACK_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 4 << 20
-_SEED_BYTES = 32
+_RANDOM_BYTES = 32
 NOTE_BYTES = 16
 # How often what the space has is fetched from the beginning, before the attempt is given up.
 FETCHES = 5
-Words = NDArray[np.uint32]
 _Fetched = TypeVar("_Fetched")
-
-
-class RoundFailed(Exception):
-    """This member's part in the run is over; ``reason`` is one of the ledger's words, ``log`` for its own people."""
-
-    def __init__(self, reason: str, log: str) -> None:
-        super().__init__(log)
-        self.reason = reason
-        self.log = log
-
-
-class _Lost(Exception):
-    """An attempt that ended before any mask was revealed here: on to another, with fresh secrets."""
-
-    def __init__(self, attempt: int, missing: Iterable[str] = ()) -> None:
-        super().__init__(attempt)
-        self.attempt = attempt
-        self.missing = tuple(missing)
 
 
 class Vector(Protocol):
@@ -97,105 +81,51 @@ class Vector(Protocol):
     def pieces(self) -> Iterator[Words]: ...
 
 
-@dataclass(frozen=True)
-class Roster:
-    """Whose enclaves are in the run, from the proven ledger: (run offer, identity key) by source unit."""
-
-    offers: Mapping[str, tuple[str, bytes]]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """This member: its source unit, its run offer, and the enclave's identity key."""
-
-    source_unit: str
-    offer: str
-    public: bytes
-    sign: Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed for every sum of a run."""
-
-    job: str
-    run: str
-    minimum: int
-    wait_seconds: float
-    deadline: float
-
-
-class Journal:
-    """Which sets this enclave has revealed masks for, in a file that outlives it: one line for each reveal.
-
-    Two sums of one round over different sets could be subtracted from each other; so a source unit that has
-    revealed for one set never joins another in that round, in this run or in a later one of the same job.
-    """
-
-    def __init__(self, directory: Path, job: str) -> None:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        self._path = directory / f"{job}.reveals"
-        self._revealed: dict[int, tuple[str, int, tuple[str, ...]]] = {}
-        if self._path.exists():
-            for line in self._path.read_bytes().splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue  # torn by a crash before it was durable: then nothing was revealed either
-                self._revealed[int(entry["round"])] = (
-                    str(entry["run"]), int(entry["attempt"]), tuple(entry["units"]),
-                )  # fmt: skip
-
-    def check(self, place: Place, units: tuple[str, ...]) -> None:
-        """Raise RoundFailed when a mask was revealed in this round that this set must not add to."""
-        before = self._revealed.get(place.round)
-        if before is None or (before[2] == units and before[0] != place.run):
-            return
-        raise RoundFailed("left-behind", f"A mask was revealed in round {place.round} already.")
-
-    def note(self, place: Place, units: tuple[str, ...]) -> None:
-        """Remember a reveal, durably, before it is sent."""
-        entry = {"round": place.round, "run": place.run, "attempt": place.attempt, "units": list(units)}
-        append_line(self._path, json.dumps(entry).encode())
-        self._revealed[place.round] = (place.run, place.attempt, units)
-
-
-@dataclass
-class Sum:
-    """An opened sum: the members' units, a secret that exactly they share, what each told the others, the words."""
-
-    members: tuple[str, ...]
-    secret: bytes
-    words: Words
-    notes: tuple[bytes, ...]
-    attempts: int
-    record: dict[str, object] = field(default_factory=dict)
-
-
 @dataclass
 class _Group:
-    """An agreed set, and this member's secrets in it."""
+    """An agreed set, and this member's secrets in it. ``included``: positions of those whose vectors are in the sum."""
 
     place: Place
     members: tuple[Member, ...]
     keys: tuple[bytes, ...]
     own: int
     digest: str
+    needed: int
     shared: dict[int, bytes]
     protection: Protection
+    included: tuple[int, ...] = ()
     envelopes: dict[str, list[str]] = field(default_factory=dict)
+    total: Kept | None = None
 
     @property
     def units(self) -> tuple[str, ...]:
-        return tuple(m.source_unit for m in self.members)
+        """The source units whose vectors are in the sum."""
+        return tuple(self.members[i].source_unit for i in self.included)
+
+    @property
+    def everybody(self) -> range:
+        """Every position in the set."""
+        return range(len(self.members))
+
+    @property
+    def can_lose(self) -> bool:
+        """Whether the sum can be opened without some of the members."""
+        return self.needed < len(self.members)
+
+    @property
+    def checkers(self) -> tuple[int, ...]:
+        """Who adds the sum up again: one member, and as many more as the sum can lose."""
+        return checkers_of(self.digest, len(self.members), self.needed, self.included)
 
     def destroy(self) -> None:
         """Forget everything that protects this attempt."""
         self.shared.clear()
         self.protection.destroy()
+        if self.total is not None:
+            self.total.close()
 
 
-class Rounds:
+class Rounds(Meeting):
     """The rounds of one run, one after another."""
 
     def __init__(
@@ -203,23 +133,14 @@ class Rounds:
         scheme: Scheme, log: Callable[[], LogReference], compare: Callable[[LogReference], None],
         stop: threading.Event, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._relay = relay
-        self._identity = identity
-        self._terms = terms
+        super().__init__(relay, identity, terms, stop, clock)
         self._roster = roster
         self._journal = journal
-        self._scheme = scheme
+        self.scheme = scheme
         self._log = log
         self._compare = compare
-        self._stop = stop
-        self._clock = clock
         # Run offers whose enclaves are known to be shown the same ledger.
         self._compared: set[str] = set()
-
-    @property
-    def scheme(self) -> str:
-        """How vectors are protected, by name."""
-        return self._scheme.name
 
     def sum(
         self, number: int, model: str, produce: Callable[[], Vector], note: bytes = bytes(NOTE_BYTES)
@@ -227,7 +148,7 @@ class Rounds:
         """Add up what every member produces in round ``number``; ``produce`` is called once, when a set is agreed.
 
         ``model`` is the commitment of what this member has computed so far: all must name the same. ``note``
-        (16 bytes) is told to the other members alone.
+        (16 bytes) is told to the other members alone. A large sum is opened while it is used: it is to be closed.
 
         Raises:
             RoundFailed: too few members, somebody lost after a reveal, or somebody who is not honest.
@@ -246,8 +167,11 @@ class Rounds:
                 group = self._agree(number, attempt, model)
                 if vector is None:
                     vector = produce()
-                return self._add(group, vector, tries, note)
-            except _Lost as lost:
+                found = self._add(group, vector, tries, note)
+                if isinstance(found.content, Opened):
+                    group = None  # it is forgotten when the sum is closed
+                return found
+            except AttemptLost as lost:
                 _LOG.info("round %d goes on to attempt %d without %s", number, lost.attempt,
                           ", ".join(unit[:12] for unit in lost.missing) or "a set")  # fmt: skip
                 attempt = lost.attempt
@@ -270,7 +194,8 @@ class Rounds:
         own = next((i for i, j in enumerate(joins) if j == join), None)
         if own is None:
             raise RoundFailed("disagreement", "The space left this member out of a set that it joined.")
-        if len(joins) < self._terms.minimum:
+        needed = self.scheme.needed(len(joins))
+        if len(joins) < max(self._terms.minimum, needed):
             raise RoundFailed("disagreement", f"The space announced {len(joins)} members, fewer than agreed.")
         if any(j.model != model for j in joins):
             raise RoundFailed(
@@ -279,23 +204,21 @@ class Rounds:
         try:
             self._same_ledger(j for j in joins if j != join)
         except Unavailable as error:
-            raise _Lost(attempt + 1) from error
-        units = tuple(j.source_unit for j in joins)
+            raise AttemptLost(attempt + 1) from error
         # Nothing is signed for a set that could be subtracted from one that was opened before.
-        self._journal.check(place, units)
+        self._journal.check(place, [j.source_unit for j in joins], some=needed < len(joins))
         agreed = MemberSet(
-            place=place, scheme=self._scheme.name, minimum=self._terms.minimum, model=model,
+            place=place, scheme=self.scheme.name, needed=needed, minimum=self._terms.minimum, model=model,
             members=tuple(Member(source_unit=j.source_unit, offer=j.offer, ephemeral=j.ephemeral) for j in joins),
         )  # fmt: skip
         signed = self._exchange(place, "agree", self._signed(agreed))
         self._all_sign(agreed, signed.envelopes, keys)
         context = bytes.fromhex(agreed.digest)
         shared = {i: self._shared(ephemeral, j, context) for i, j in enumerate(joins) if i != own}
-        secrets = {i: _derive(value, b"trustspace round mask v1") for i, value in shared.items()}
+        secrets = {i: derive(value, b"trustspace round mask v1") for i, value in shared.items()}
         return _Group(
-            place, agreed.members, keys, own, agreed.digest, shared,
-            self._scheme.begin(own, secrets, context),
-            {"agree": [e.decode() for e in signed.envelopes]},
+            place, agreed.members, keys, own, agreed.digest, needed, shared, self.scheme.begin(own, secrets, context),
+            envelopes={"agree": [e.decode() for e in signed.envelopes]},
         )  # fmt: skip
 
     def _joins(self, place: Place, envelopes: Iterable[bytes]) -> tuple[list[Join], tuple[bytes, ...]]:
@@ -310,7 +233,7 @@ class Rounds:
                     roster = self._roster(True)
                 except Unavailable as error:
                     # Away for a moment: that costs an attempt, not this member's part in the run.
-                    raise _Lost(place.attempt + 1) from error
+                    raise AttemptLost(place.attempt + 1) from error
                 known = roster.offers.get(claimed.source_unit)
             if known is None or known[0] != claimed.offer:
                 raise RoundFailed(
@@ -339,77 +262,120 @@ class Rounds:
             secret = ephemeral.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other.ephemeral)))
         except ValueError:
             raise RoundFailed("disagreement", f"The key of {other.source_unit[:12]} is unusable.") from None
-        return _derive(secret, b"trustspace round pair v1" + context)
+        return derive(secret, b"trustspace round pair v1" + context)
 
     # -- a sum over it
 
     def _add(self, group: _Group, vector: Vector, attempts: int, note: bytes) -> Sum:
-        own_digest = self._contribute(group, vector)
+        # Where nobody can commit beforehand to what it reveals, nobody may be able to steer a sum of a single block:
+        # also in a set that has become so small that all of it is needed.
+        sample = (1 if group.protection.commitment() else 2) * self.scheme.block
+        words = padded(vector.words, self.scheme.block, sample // self.scheme.block)
+        shares = self._deal(group)
+        digest, inline = self._contribute(group, vector, words)
         contribution = Contribution(
-            place=group.place, members=group.digest, vector=own_digest[0], words=vector.words
-        )
-        inline = own_digest[1]
+            place=group.place, members=group.digest, member=group.own, vector=digest, words=words,
+            reveal=group.protection.commitment().hex(), shares=shares,
+        )  # fmt: skip
         found = self._exchange(
             group.place, "contribution", self._signed(contribution), inline,
             patience=max(self._terms.deadline - self._clock(), 0.0),
         )  # fmt: skip
+        dealt = len(group.members) if shares else 0
+        committed = bool(contribution.reveal)
         contributions = self._all_say(
-            group.place, found.envelopes, group.keys, Contribution,
-            lambda said: (said.members, said.words) == (group.digest, vector.words),
+            group.place, found.envelopes, group.members, group.keys, Contribution,
+            lambda said: (said.members, said.words, len(said.shares), bool(said.reveal))
+            == (group.digest, words, dealt, committed),
             "a vector of another set or length",
         )  # fmt: skip
-        if contributions[group.own] != contribution:
+        if contributions.get(group.own) != contribution:
             raise RoundFailed("disagreement", "The space shows another contribution than was sent.")
+        self._require_enough(group, contributions, "contributions")
+        group.included = tuple(contributions)
         group.envelopes["contribution"] = [e.decode() for e in found.envelopes]
-        total, digest = self._sum(group, contributions, found.data)
-        self._checked(group, contributions, digest)
-        patience = self._patience(group, contributions)
-        seeds, secret, notes = self._reveal(group, digest, note, patience)
-        for start in range(0, vector.words, PIECE_WORDS):
-            piece = total[start : start + PIECE_WORDS]
-            piece[:] = group.protection.open(start, piece, seeds)
-        record = {
+        digest = self._sum(group, contributions, found.data)
+        assert group.total is not None
+        patience = self._patience(group, words)
+        self._checked(group, digest, patience)
+        payloads, secret, notes, openers = self._reveal(group, digest, note, patience, contributions)
+        try:
+            false = group.protection.unlock(group.included, payloads, group.total.read(0)[:sample])
+        except VerificationFailed as error:
+            raise RoundFailed("disagreement", error.public_message) from None
+        for position in false:
+            # The sum stands without it: whoever reads the transcript learns who it was.
+            _LOG.warning("round %d: %s revealed falsely", group.place.round, self._name(group, position))
+        record: dict[str, object] = {
             "round": group.place.round, "attempt": group.place.attempt, "members": list(group.units),
             "set": group.digest, "sum": digest, **group.envelopes,
         }  # fmt: skip
-        return Sum(group.units, secret, total, notes, attempts, record)
+        if false:
+            record["false"] = [group.members[position].source_unit for position in false]
+        opened = Opened(group.total, group.protection, vector.words, group.destroy)
+        content = opened if group.total.is_large else opened[:]
+        return Sum(group.units, secret, content, notes, attempts, record, openers)
 
-    def _contribute(self, group: _Group, vector: Vector) -> tuple[str, bytes]:
+    def _require_enough(self, group: _Group, said: Iterable[int], what: str) -> None:
+        """Everybody's, unless the scheme can do without some: then as many as it needs, and as were agreed at least."""
+        count = len(set(said))
+        least = max(group.needed, self._terms.minimum) if group.can_lose else len(group.members)
+        if count < least:
+            raise RoundFailed("disagreement", f"The space shows {count} {what}, fewer than agreed.")
+
+    @staticmethod
+    def _name(group: _Group, position: int) -> str:
+        return group.members[position].source_unit[:12]
+
+    def _deal(self, group: _Group) -> tuple[str, ...]:
+        """Hand in what each member needs to open the sum without this one; the digest of each, by position."""
+        shares = group.protection.shares()
+        if not shares:
+            return ()
+        sealed = [
+            # Its own share never leaves it: noise stands in its place.
+            os.urandom(len(shares[i]) + 16) if i == group.own
+            else seal(group.shared[i], b"share", group.own, i, shares[i])
+            for i in group.everybody
+        ]  # fmt: skip
+        try:
+            self._relay.deal(at(group.place), sum(map(len, sealed)), sealed)
+        except (Stale, Unavailable) as error:
+            raise AttemptLost(group.place.attempt + 1) from error
+        except TrustspaceError as error:
+            raise RoundFailed("host", error.public_message) from None
+        return tuple(hashlib.sha256(share).hexdigest() for share in sealed)
+
+    def _contribute(self, group: _Group, vector: Vector, words: int) -> tuple[str, bytes]:
         """Protect and send, piece by piece; returns the digest of what was sent, and small vectors themselves."""
         hashed = hashlib.sha256()
 
         def pieces() -> Iterator[bytes]:
             start = 0
-            for piece in vector.pieces():
+            for piece in in_blocks(vector.pieces(), self.scheme.block, words):
                 protected = group.protection.protect(start, piece).astype("<u4", copy=False).tobytes()
                 hashed.update(protected)
                 start += len(piece)
                 yield protected
-            if start != vector.words:
+            if start != words:
                 raise InvalidTransition("A vector gave another number of words than it said.")
 
-        if vector.words * 4 <= INLINE_BYTES:
+        if words * 4 <= INLINE_BYTES:
             inline = b"".join(pieces())
             return hashed.hexdigest(), inline
-        own: list[Exception] = []
-
-        def sent() -> Iterator[bytes]:
-            try:
-                yield from pieces()
-            except Exception as error:
-                own.append(error)
-                raise
-
+        sent = Outgoing(pieces())
         try:
-            self._relay.contribute(_at(group.place), b"", vector.words * 4, sent())
+            self._relay.contribute(at(group.place), b"", words * 4, sent)
         except TrustspaceError as error:
-            if own:
+            if sent.error is not None:
                 # The wire knows only that the stream broke off; why is this member's to say.
-                raise own[0] from None
+                raise sent.error from None
             if not isinstance(error, Stale | Unavailable):
                 raise
             # What was sent may have arrived or not: it is protected by secrets of this attempt alone.
-            raise _Lost(group.place.attempt + 1) from error
+            raise AttemptLost(group.place.attempt + 1) from error
+        finally:
+            sent.close()
         return hashed.hexdigest(), b""
 
     def _again(self, fetch: Callable[[], _Fetched]) -> _Fetched:
@@ -421,7 +387,7 @@ class Rounds:
         for _ in range(FETCHES - 1):
             try:
                 return fetch()
-            except _Lost as lost:
+            except AttemptLost as lost:
                 if not isinstance(lost.__cause__, Unavailable):
                     raise
             if self._stop.wait(pause):
@@ -429,236 +395,151 @@ class Rounds:
             pause *= 2
         return fetch()
 
-    def _total(self, group: _Group, words: int, inline: bytes) -> tuple[Words, str]:
-        """The space's sum, whole, and its digest; still under everybody's private mask."""
-        total = np.empty(words, dtype=np.uint32)
-        raw = total.view(np.uint8).data
-        hashed = hashlib.sha256()
-        at = 0
-        for piece in [inline] if words * 4 <= INLINE_BYTES else self._pieces(group):
-            if at + len(piece) > len(raw):
-                raise RoundFailed("disagreement", "The space's sum is longer than it must be.")
-            raw[at : at + len(piece)] = piece
-            hashed.update(piece)
-            at += len(piece)
-        if at != len(raw):
-            raise RoundFailed("disagreement", "The space's sum is shorter than it must be.")
-        return total, hashed.hexdigest()
-
-    def _pieces(self, group: _Group) -> Iterator[bytes]:
+    def _fetched(
+        self, group: _Group, pieces: Callable[[wire.Place], Iterator[_Fetched]]
+    ) -> Iterator[_Fetched]:
         try:
-            yield from self._relay.sum(_at(group.place))
+            yield from pieces(at(group.place))
         except (Stale, Unavailable) as error:
-            raise _Lost(group.place.attempt + 1) from error
+            raise AttemptLost(group.place.attempt + 1) from error
 
-    def _patience(self, group: _Group, contributions: list[Contribution]) -> float:
+    def _patience(self, group: _Group, words: int) -> float:
         """How long others may need to fetch what there is to fetch: the sum and, to check it, every vector."""
-        fetched = 4 * contributions[0].words * (len(group.members) + 1)
+        fetched = 4 * words * (len(group.included) + 1)
         return self._terms.wait_seconds + fetched / SLOWEST_BYTES_PER_SECOND
 
-    def _sum(self, group: _Group, contributions: list[Contribution], inline: bytes) -> tuple[Words, str]:
-        """The sum and its digest: from the space or, for the member that checks it, from the contributions."""
-        words = contributions[group.own].words
-        if picked(group.digest, len(group.members)) != group.own:
-            return self._again(lambda: self._total(group, words, inline))
-        total, digest = self._again(lambda: self._added_up(group, contributions, words))
-        if words * 4 <= INLINE_BYTES and hashlib.sha256(inline).hexdigest() != digest:
+    def _sum(self, group: _Group, contributions: dict[int, Contribution], inline: bytes) -> str:
+        """Keep the sum, from the space or, for the member that checks it, from the contributions; its digest."""
+        kept = self._kept(group, contributions)
+        if group.own not in group.checkers:
+            if not kept.is_large:
+                return received([inline], kept)
+            return self._again(lambda: received(self._fetched(group, self._relay.sum), kept))
+        digest = self._again(
+            lambda: added_up(
+                self._fetched(group, self._relay.contributions), contributions, kept, self.scheme
+            )
+        )
+        if not kept.is_large and hashlib.sha256(inline).hexdigest() != digest:
             raise RoundFailed("disagreement", "The space's sum is not that of what the members sent.")
-        return total, digest
+        return digest
 
-    def _checked(self, group: _Group, contributions: list[Contribution], digest: str) -> None:
+    def _kept(self, group: _Group, contributions: dict[int, Contribution]) -> Kept:
+        group.total = Kept(contributions[group.own].words, self.scheme.block, self._journal.directory)
+        return group.total
+
+    def _checked(self, group: _Group, digest: str, patience: float) -> None:
         """One member adds everything up again; nobody opens a sum that it does not vouch for."""
-        checker = picked(group.digest, len(group.members))
         envelope = b""
-        if checker == group.own:
-            envelope = self._signed(Check(place=group.place, members=group.digest, sum=digest))
-        found = self._exchange(group.place, "check", envelope, patience=self._patience(group, contributions))
+        if group.own in group.checkers:
+            envelope = self._signed(
+                Check(
+                    place=group.place,
+                    members=group.digest,
+                    member=group.own,
+                    included=group.included,
+                    sum=digest,
+                )
+            )
+        found = self._exchange(group.place, "check", envelope, patience=patience)
         if len(found.envelopes) != 1:
             raise RoundFailed("disagreement", "The space shows no single check of the sum.")
-        check = self._open(found.envelopes[0], Check, group.place, group.keys[checker], group.units[checker])
-        if (check.members, check.sum) != (group.digest, digest):
-            raise RoundFailed("disagreement", "The member that checked the sum found another one.")
+        (checker, check), *_ = self._all_say(
+            group.place, found.envelopes, group.members, group.keys, Check,
+            lambda said: said.member in group.checkers, "a check that is not its to make",
+        ).items()  # fmt: skip
+        if (check.members, check.included, check.sum) != (group.digest, group.included, digest):
+            raise RoundFailed("disagreement", f"{self._name(group, checker)} added up and found another sum.")
         group.envelopes["check"] = [found.envelopes[0].decode()]
-
-    def _added_up(self, group: _Group, contributions: list[Contribution], words: int) -> tuple[Words, str]:
-        """The sum of the contributions, each of which must be what its member signed, and its digest."""
-        hashes = [hashlib.sha256() for _ in group.members]
-        total, total_hash, at = np.empty(words, dtype=np.uint32), hashlib.sha256(), 0
-        row: list[bytes] = []
-        for member, piece in self._contributions(group):
-            if member != len(row):
-                raise RoundFailed("disagreement", "The space shows the contributions out of order.")
-            hashes[member].update(piece)
-            row.append(piece)
-            if len(row) == len(group.members):
-                size = len(row[0]) // 4
-                if len({len(p) for p in row}) != 1 or len(row[0]) % 4 or at + size > words:
-                    raise RoundFailed("disagreement", "The space shows contributions of different lengths.")
-                here = total[at : at + size]
-                here[:] = np.frombuffer(row[0], dtype="<u4")
-                for other in row[1:]:
-                    add_into(here, np.frombuffer(other, dtype="<u4"))
-                total_hash.update(here.view(np.uint8).data)
-                at += size
-                row = []
-        for unit, hashed, said in zip(group.units, hashes, contributions, strict=True):
-            if row or hashed.hexdigest() != said.vector:
-                raise RoundFailed("disagreement", f"The contribution of {unit[:12]} is not what it signed.")
-        if at != words:
-            raise RoundFailed("disagreement", "The space shows contributions of different lengths.")
-        return total, total_hash.hexdigest()
-
-    def _contributions(self, group: _Group) -> Iterator[tuple[int, bytes]]:
-        try:
-            yield from self._relay.contributions(_at(group.place))
-        except (Stale, Unavailable) as error:
-            raise _Lost(group.place.attempt + 1) from error
 
     # -- opening it
 
     def _reveal(
-        self, group: _Group, digest: str, note: bytes, patience: float
-    ) -> tuple[dict[int, bytes], bytes, tuple[bytes, ...]]:
-        """Hand the seed of the private mask to the members, once, and take theirs.
+        self, group: _Group, digest: str, note: bytes, patience: float, contributions: dict[int, Contribution]
+    ) -> tuple[dict[int, bytes], bytes, tuple[bytes, ...], tuple[str, ...]]:
+        """Hand the members what this one opens the sum with, once, and take theirs.
 
-        Returns the seeds, a secret that exactly the members share, and their notes.
+        Returns what they revealed by position, a secret that exactly they share, their notes, and their units.
         """
         if self._stop.is_set():
             raise RoundFailed("stopped", "Stopped before the sum was opened.")
+        shares = self._shares(group, contributions)
+        self._journal.check(group.place, group.units)
         self._journal.note(group.place, group.units)
-        mine = group.protection.reveal() + os.urandom(_SEED_BYTES) + note
-        sealed = {
-            group.units[i]: _seal(shared, group.own, i, mine).hex() for i, shared in group.shared.items()
-        }
-        message = Reveal(place=group.place, members=group.digest, sum=digest, sealed=sealed)
+        try:
+            own = group.protection.reveal(group.included, shares)
+        except VerificationFailed as error:
+            if not group.can_lose:
+                raise RoundFailed("disagreement", error.public_message) from None
+            # Somebody's share is not of its secret. The others may still open the sum, for this member too.
+            _LOG.warning("round %d: %s", group.place.round, error.public_message)
+            own = b""
+        mine = os.urandom(_RANDOM_BYTES) + note + own
+        key = AESGCM.generate_key(256)
+        message = Reveal(
+            place=group.place, members=group.digest, member=group.own, included=group.included, sum=digest,
+            content=base64.b64encode(AESGCM(key).encrypt(bytes(12), mine, None)).decode(),
+            sealed={
+                group.members[i].source_unit: seal(group.shared[i], b"reveal", group.own, i, key).hex()
+                for i in group.included if i != group.own
+            },
+        )  # fmt: skip
         try:
             found = self._exchange(group.place, "reveal", self._signed(message), patience=patience)
-        except _Lost as lost:
+        except AttemptLost as lost:
             raise RoundFailed("left-behind", "A member was lost after the first mask was revealed.") from lost
         said = self._all_say(
-            group.place, found.envelopes, group.keys, Reveal,
-            lambda r: (r.members, r.sum) == (group.digest, digest), "a reveal for another sum",
+            group.place, found.envelopes, group.members, group.keys, Reveal,
+            lambda r: (r.members, r.included, r.sum) == (group.digest, group.included, digest),
+            "a reveal for another sum",
         )  # fmt: skip
-        opened = {group.own: mine}
-        for i, reveal in enumerate(said):
-            if i != group.own:
-                opened[i] = self._opened(group, i, reveal)
+        if not set(said) <= set(group.included):
+            raise RoundFailed("disagreement", "The space shows a reveal of a member that is not in the sum.")
+        self._require_enough(group, said, "reveals")
+        opened = {i: mine if i == group.own else self._opened(group, i, reveal) for i, reveal in said.items()}
+        start = _RANDOM_BYTES + NOTE_BYTES
+        context = bytes.fromhex(group.digest)
+        for i, value in opened.items():
+            if contributions[i].reveal not in ("", commitment_of(context, i, value[start:]).hex()):
+                raise RoundFailed(
+                    "disagreement", f"{self._name(group, i)} reveals something else than it committed to."
+                )
         secret = hashlib.sha256(b"trustspace round secret v1" + bytes.fromhex(group.digest))
-        for i in range(len(group.members)):
-            secret.update(opened[i][_SEED_BYTES : 2 * _SEED_BYTES])
-        notes = tuple(opened[i][2 * _SEED_BYTES :] for i in range(len(group.members)))
-        return {i: value[:_SEED_BYTES] for i, value in opened.items()}, secret.digest(), notes
+        for i in said:
+            secret.update(opened[i][:_RANDOM_BYTES])
+        notes = tuple(value[_RANDOM_BYTES:start] for value in opened.values())
+        # Whoever was too late with its own reveal opens the sum with it as well.
+        payloads = {i: value[start:] for i, value in opened.items()} | {group.own: own}
+        openers = tuple(group.members[i].source_unit for i in said)
+        return {i: payload for i, payload in payloads.items() if payload}, secret.digest(), notes, openers
+
+    def _shares(self, group: _Group, contributions: dict[int, Contribution]) -> dict[int, bytes]:
+        """What the sum's members have sealed to this one, and its own; none where the scheme has none."""
+        own = group.protection.shares()
+        if not own:
+            return {}
+        sealed = self._again(lambda: dict(self._fetched(group, self._relay.shares)))
+        found = {group.own: own[group.own]}
+        for i in group.included:
+            if i == group.own:
+                continue
+            given = sealed.get(i, b"")
+            if not hmac.compare_digest(hashlib.sha256(given).hexdigest(), contributions[i].shares[group.own]):
+                raise RoundFailed("disagreement", "The space shows another share than its member signed.")
+            try:
+                found[i] = unseal(group.shared[i], b"share", i, group.own, given)
+            except InvalidTag:
+                # Signed, and not what it must be: left to the scheme, which says whose share is wrong.
+                found[i] = b""
+        return found
 
     def _opened(self, group: _Group, member: int, reveal: Reveal) -> bytes:
         try:
             sealed = bytes.fromhex(reveal.sealed[self._identity.source_unit])
-            value = _open(group.shared[member], member, group.own, sealed)
-        except (KeyError, InvalidTag):
+            key = unseal(group.shared[member], b"reveal", member, group.own, sealed)
+            value = AESGCM(key).decrypt(bytes(12), base64.b64decode(reveal.content, validate=True), None)
+        except (KeyError, InvalidTag, ValueError):
             value = b""
-        if len(value) != 2 * _SEED_BYTES + NOTE_BYTES:
-            raise RoundFailed("disagreement", f"{group.units[member][:12]} revealed nothing that opens.")
+        if len(value) < _RANDOM_BYTES + NOTE_BYTES:
+            raise RoundFailed("disagreement", f"{self._name(group, member)} revealed nothing that opens.")
         return value
-
-    # -- messages
-
-    def _signed(self, message: Join | MemberSet | Contribution | Check | Reveal) -> bytes:
-        return sign_message(message, self._identity.public, self._identity.sign)
-
-    def _read(self, envelope: bytes, kind: type[AnyMessage], place: Place) -> AnyMessage:
-        try:
-            return read_message(envelope, kind, place)
-        except TrustspaceError as error:
-            raise RoundFailed("disagreement", error.public_message) from None
-
-    def _open(
-        self, envelope: bytes, kind: type[AnyMessage], place: Place, key: bytes, unit: str
-    ) -> AnyMessage:
-        try:
-            return open_message(envelope, kind, place, key)
-        except TrustspaceError as error:
-            raise RoundFailed("disagreement", f"{unit[:12]}: {error.public_message}") from None
-
-    def _all_say(
-        self, place: Place, envelopes: tuple[bytes, ...], keys: tuple[bytes, ...], kind: type[AnyMessage],
-        holds: Callable[[AnyMessage], bool], otherwise: str,
-    ) -> list[AnyMessage]:  # fmt: skip
-        """One message of every member, in the set's order, each signed by that member and saying what it must."""
-        if len(envelopes) != len(keys):
-            raise RoundFailed("disagreement", "The space does not show one message of every member.")
-        said = [self._open(e, kind, place, key, "a member") for e, key in zip(envelopes, keys, strict=True)]
-        if not all(holds(message) for message in said):
-            raise RoundFailed("disagreement", f"A member signed {otherwise}.")
-        return said
-
-    def _all_sign(self, message: MemberSet, envelopes: tuple[bytes, ...], keys: tuple[bytes, ...]) -> None:
-        """Every member has signed these very bytes."""
-        if len(envelopes) != len(keys):
-            raise RoundFailed("disagreement", "The space does not show one message of every member.")
-        for envelope, key in zip(envelopes, keys, strict=True):
-            try:
-                verify_same(envelope, message, key)
-            except TrustspaceError as error:
-                raise RoundFailed("disagreement", error.public_message) from None
-
-    def _exchange(
-        self,
-        place: Place,
-        phase: wire.Phase,
-        envelope: bytes,
-        data: bytes = b"",
-        patience: float | None = None,
-    ) -> Exchanged:
-        """Say something and wait for everybody's; bounded by the space's deadlines and by this member's own clock."""
-        limit = self._terms.wait_seconds if patience is None else patience
-        give_up = min(self._clock() + limit + SLACK_SECONDS, self._terms.deadline + SLACK_SECONDS)
-        pause = 0.2
-        while True:
-            if self._stop.is_set():
-                raise RoundFailed("stopped", "Stopped.")
-            if self._clock() > give_up:
-                raise RoundFailed(
-                    "left-behind", f"Nothing came of phase {phase} of round {place.round} in time."
-                )
-            try:
-                found = self._relay.exchange(_at(place), phase, envelope, data, wait_seconds=ASK_SECONDS)
-            except Unavailable as error:
-                _LOG.warning("round %d waits for the space: %s", place.round, error)
-                self._stop.wait(pause)
-                pause = min(pause * 2, 5.0)
-                continue
-            except TrustspaceError as error:
-                raise RoundFailed("host", error.public_message) from None
-            if found.status == "complete":
-                return found
-            if found.status == "waiting":
-                continue
-            if found.status == "aborted":
-                attempt = found.attempt if found.round == place.round else place.attempt + 1
-                raise _Lost(max(attempt, place.attempt + 1), found.missing)
-            if found.status == "stale" and (found.round, found.attempt) > (place.round, place.attempt):
-                if found.round == place.round:
-                    raise _Lost(found.attempt)
-                raise RoundFailed("left-behind", "The other members went on without this one.")
-            if found.status == "stale":
-                raise _Lost(place.attempt + 1)  # the space forgot where we were: it was restarted
-            reason = "stopped" if found.status == "ended" else "members"
-            raise RoundFailed(reason, f"Round {place.round} ended in phase {phase}: {found.status}.")
-
-
-def _at(place: Place) -> wire.Place:
-    return wire.Place(place.job, place.run, place.round, place.attempt)
-
-
-def _derive(secret: bytes, info: bytes) -> bytes:
-    return HKDF(SHA256(), 32, None, info).derive(secret)
-
-
-def _seal(shared: bytes, sender: int, receiver: int, content: bytes) -> bytes:
-    # One message for each pair, direction and attempt, under a key of its own: the nonce may be constant.
-    key = _derive(shared, b"trustspace round reveal v1 %d %d" % (sender, receiver))
-    return AESGCM(key).encrypt(bytes(12), content, None)
-
-
-def _open(shared: bytes, sender: int, receiver: int, sealed: bytes) -> bytes:
-    key = _derive(shared, b"trustspace round reveal v1 %d %d" % (sender, receiver))
-    return AESGCM(key).decrypt(bytes(12), sealed, None)

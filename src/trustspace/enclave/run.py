@@ -13,13 +13,14 @@ from pathlib import Path
 from trustspace.aggregation.fixedpoint import decode_reals
 from trustspace.crypto.canonical import canonical_json
 from trustspace.data.handin import to_memfd
+from trustspace.domain.binding import score_context
 from trustspace.enclave.checkpoint import Checkpoints
 from trustspace.enclave.datasets import DatasetStore
-from trustspace.enclave.failure import Control, RunError, failure_of
+from trustspace.enclave.failure import Control, RoundFailed, RunError, failure_of
 from trustspace.enclave.federated import JointTraining, Progress, derive
 from trustspace.enclave.opening import Order, Rows, open_code, open_rows
 from trustspace.enclave.output import Evaluation, Found, Produced, Together, produce
-from trustspace.enclave.rounds import RoundFailed, Rounds
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.transcript import Transcript
 from trustspace.enclave.vectors import Reals
 from trustspace.enclave.worker import TrainingWorker
@@ -36,7 +37,9 @@ from trustspace.jobs.federation import (
     model_file,
     read_sums,
 )
+from trustspace.jobs.scores import BLINDS_ARTIFACT
 from trustspace.jobs.sections import MEDIA_TYPES, METRICS_ARTIFACT, MODEL_ARTIFACT, STATISTICS_ARTIFACT
+from trustspace.jobs.sections_score import ROWS
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.statistics import numbers_length, result
 from trustspace.sandbox import memory
@@ -84,6 +87,8 @@ def compute(
         try:
             if parameters.kind == "statistics":
                 return run.statistics()
+            if parameters.kind == "score":
+                return run.scores()
             return run.federated() if parameters.federated is not None else run.alone()
         except RoundFailed as failed:
             raise RunError(failed.reason, failed.log.encode() + b"\n") from None
@@ -143,7 +148,7 @@ class _Run:
             raise RunError("job-failed", log + error.public_message.encode() + b"\n") from None
         except StopIteration:
             raise RunError("job-failed", log + b"The program gave no sums.\n") from None
-        together, secret = None, os.urandom(32)
+        together, secret, participants = None, os.urandom(32), 1
         sums = list(numbers)
         if parameters.is_joint:
             rounds = self._rounds()
@@ -152,9 +157,9 @@ class _Run:
             secret = derive(opened.secret, b"output")
             transcript = Transcript(self._host.notes, order.job.statement)
             transcript.add(opened.record)
-            together = self._together(rounds, [opened.members], transcript)
+            together = self._together(rounds, [opened.members], opened.openers, transcript)
+            participants = len(opened.members)
         strictest = max(order.policy(unit).minimum_cell_count for unit in order.job.body.source_units)
-        participants = len(together.members) if together else 1
         try:
             content = result(parameters, sums, participants, strictest)
         except TrustspaceError as error:
@@ -163,6 +168,27 @@ class _Run:
         return produce(
             order, parameters, artifacts, self._found((None, None), log, first_row_ms), secret, together
         )
+
+    def scores(self) -> Produced:
+        """One domain's rows under the developer's encrypted model; small groups hidden by the strictest policy."""
+        order = self._order
+        strictest = max(order.policy(unit).minimum_cell_count for unit in order.job.body.source_units)
+        given = {"context": score_context(order.job.body), "minimum": str(strictest).encode()}
+        with ExitStack() as stack:
+            inputs = self._inputs | {
+                name: stack.enter_context(_memory(data, name)) for name, data in given.items()
+            }
+            with self._finished(Task("score", inputs, self._without_gpu)) as task:
+                raw = self._read(task)
+                log, first_row_ms = task.log, task.first_row_ms or 0
+        own = [artifact for artifact in raw if artifact.name == BLINDS_ARTIFACT]
+        artifacts = self._declared([artifact for artifact in raw if artifact.name != BLINDS_ARTIFACT], log)
+        if len(own) != (self._parameters.scoring().result == ROWS):
+            raise RunError(
+                "job-failed", log + b"\nThe program gave no blinds, or some that are not needed.\n"
+            )
+        found = self._found((None, None), log, first_row_ms)
+        return produce(order, self._parameters, artifacts, found, os.urandom(32), None, own)
 
     def federated(self) -> Produced:
         """A joint training: rounds, then the withheld patients' metrics of all, then the same bytes everywhere."""
@@ -199,7 +225,7 @@ class _Run:
         sums = training.measure(progress, numbers)
         worker.forget()
         artifacts = self._declared(self._joint(progress, model, sums), log)
-        together = self._together(rounds, progress.sets, transcript)
+        together = self._together(rounds, progress.sets, progress.openers, transcript)
         secret = derive(progress.secret, b"output")
         return produce(
             order, parameters, artifacts, self._found(evaluation, log, first_row_ms), secret, together
@@ -223,10 +249,16 @@ class _Run:
         deadline = time.monotonic() + self._limits.wall_seconds
         return self._host.meet(self._order, self._parameters, deadline, self._control.stopped)
 
-    def _together(self, rounds: Rounds, sets: list[tuple[str, ...]], transcript: Transcript) -> Together:
+    def _together(
+        self, rounds: Rounds, sets: list[tuple[str, ...]], openers: tuple[str, ...], transcript: Transcript
+    ) -> Together:
+        """What is joint. Who was not there for the last sum has signed nothing of it, and nobody waits for that."""
+        if self._order.source_unit not in openers:
+            raise RunError("left-behind", b"The others opened the last sum without this enclave.\n")
         return Together(
-            members=sets[-1], sets=tuple(sets), minimum=self._order.job.body.minimum_participants,
-            source_units=len(self._order.job.body.source_units), scheme=rounds.scheme, transcript=transcript.digest,
+            members=openers, sets=tuple(sets), minimum=self._order.job.body.minimum_participants,
+            source_units=len(self._order.job.body.source_units), scheme=rounds.scheme.name,
+            opened_by=rounds.scheme.needed(len(self._order.job.body.source_units)), transcript=transcript.digest,
         )  # fmt: skip
 
     def _found(self, evaluation: Evaluation, log: bytes, first_row_ms: int) -> Found:

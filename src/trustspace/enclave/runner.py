@@ -14,10 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.aggregation.schemes import scheme_of
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain import rules_run
 from trustspace.domain.bodies import Artifact, Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
+from trustspace.domain.budget import sums_of
 from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord
 from trustspace.domain.statements import Statement
 from trustspace.domain.tiers import tier_satisfies
@@ -26,14 +27,15 @@ from trustspace.enclave.checkpoint import clear, jobs
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RunError
 from trustspace.enclave.home import EnclaveHome
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Identity, Roster, Terms
 from trustspace.enclave.opening import Order
 from trustspace.enclave.output import Produced
-from trustspace.enclave.rounds import Identity, Journal, Roster, Rounds, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.run import Host, execute
 from trustspace.errors import PolicyRefused, TrustspaceError, Unavailable, VerificationFailed
 from trustspace.evidence.facts import Delivered
-from trustspace.jobs.blind import MAX_SEALED_BYTES
-from trustspace.jobs.bundle import MAX_BYTES
+from trustspace.jobs.agreement import most_code_bytes
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox.launcher import Launcher
 from trustspace.storage.files import write_atomic
@@ -194,7 +196,9 @@ class Runner:
     def _meet(self, order: Order, parameters: Parameters, deadline: float, stop: threading.Event) -> Rounds:
         """This enclave's side of the rounds of a run."""
         job = order.job
-        federated = parameters.federated
+        federated, sums = parameters.federated, job.body.sums
+        if sums is None:
+            raise RunError("not-opened", b"The job does not say how its sums are protected.\n")
         terms = Terms(
             job.statement, job.run, job.body.minimum_participants,
             federated.wait_seconds if federated is not None else WAIT_SECONDS, deadline,
@@ -208,8 +212,8 @@ class Runner:
             return known[0]
 
         return Rounds(
-            self._relay, identity, terms, roster, Journal(self._host.notes, job.statement), PairwiseMasks(),
-            self._session.accepted, self._session.compare, stop,
+            self._relay, identity, terms, roster, Journal(self._host.notes, job.statement),
+            scheme_of(sums.scheme, sums.needed), self._session.accepted, self._session.compare, stop,
         )  # fmt: skip
 
     @staticmethod
@@ -265,7 +269,7 @@ class Runner:
             raise RunError("stopped")
         order = Order(
             dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, self._code(job),
-            self._history(job),
+            self._history(job), self._sums_spent(job),
         )  # fmt: skip
         if job.body.is_joint:
             # From its first sum on its part may be in the result, also if this enclave drops out before the end.
@@ -287,12 +291,11 @@ class Runner:
         self._forget(digest)
 
     def _code(self, job: JobRecord) -> bytes:
-        """The bytes that the job names as its code: the bundle or, of blind code, its ciphertext."""
+        """The bytes that the job names as its code: the bundle, of blind code its ciphertext, or an encrypted model."""
         if not job.body.code:
             return b""
-        limit = MAX_BYTES if job.body.blind is None else MAX_SEALED_BYTES
         try:
-            return self._session.link.fetch(job.body.code, limit)
+            return self._session.link.fetch(job.body.code, most_code_bytes(job.body))
         except VerificationFailed as error:
             raise RunError("not-opened", error.public_message.encode() + b"\n") from None
 
@@ -333,7 +336,8 @@ class Runner:
         datasets = [d.id for d in Parameters.from_json(job.body.parameters).datasets]
         entry = {
             "job": job.statement, "buyer": job.body.buyer, "title": job.body.title, "datasets": datasets,
-            "bytes": sum(a.sealed_bytes for a in artifacts if a.role != "log"),
+            "bytes": sum(a.sealed_bytes for a in artifacts if a.role not in ("log", "own")),
+            "developer": job.body.developer, "sums": sums_of(job.body),
         }  # fmt: skip
         with self._making:
             entries = [*(made for made in self._made() if made["job"] != job.statement), entry]
@@ -345,6 +349,17 @@ class Runner:
         except FileNotFoundError:
             return []
         return entries
+
+    def _sums_spent(self, job: JobRecord) -> int:
+        """How many sums of scores this enclave has made of the same datasets for the developer's other jobs."""
+        datasets = {d.id for d in Parameters.from_json(job.body.parameters).datasets}
+        return sum(
+            int(entry["sums"])
+            for entry in self._made()
+            if entry.get("developer") == job.body.developer
+            and entry["job"] != job.statement
+            and datasets & set(entry["datasets"])
+        )
 
     def _history(self, job: JobRecord) -> tuple[Delivered, ...]:
         """What this buyer holds already from this source unit, or may hold.

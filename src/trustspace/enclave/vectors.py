@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from trustspace.aggregation.clip import clip_factor, squared_norm
 from trustspace.aggregation.fixedpoint import WORDS_PER_REAL, FixedPoint, decode_reals, encode_reals
-from trustspace.enclave.rounds import PIECE_WORDS, RoundFailed
+from trustspace.enclave.chunks import PIECE_WORDS
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.sums import Opened
 from trustspace.errors import InvalidInput
+from trustspace.jobs.federation import Layout
 
 Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
@@ -46,11 +49,12 @@ class Update:
     clip: float
     weight: float
     extras: Sequence[float]
+    layout: Layout = ()
     factors: tuple[float, ...] = field(init=False)
     norms: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        squares = [sum(squared_norm(piece) for piece in _copied(part)) for part in self._split()]
+        squares = [sum(self._square(part, start) for start in _starts(part)) for part in self._split()]
         norms = tuple(math.sqrt(square) for square in squares)
         object.__setattr__(self, "norms", norms)
         object.__setattr__(self, "factors", tuple(clip_factor(norm, self.clip) for norm in norms))
@@ -62,7 +66,8 @@ class Update:
     def pieces(self) -> Iterator[Words]:
         for part, factor, norm in zip(self._split(), self.factors, self.norms, strict=True):
             square = 0.0
-            for piece in _copied(part):
+            for start in _starts(part):
+                piece = _copied(part, start)
                 try:
                     square += squared_norm(piece)
                     words = self.fixed.encode(piece, factor * self.weight)
@@ -76,17 +81,39 @@ class Update:
     def _split(self) -> list[Floats]:
         return list(np.split(self.source, self.parts))
 
+    def _square(self, part: Floats, start: int) -> float:
+        """The square of a piece's norm. Raises InvalidInput naming the tensor that holds what is no number."""
+        piece = _copied(part, start)
+        try:
+            return squared_norm(piece)
+        except InvalidInput:
+            place = start + int(np.flatnonzero(~np.isfinite(piece))[0])
+            raise InvalidInput(
+                "The update of tensor {tensor} holds a number that is not finite.",
+                fix="Lower the learning rate.", tensor=self._tensor(place),
+            ) from None  # fmt: skip
 
-def _copied(values: Floats) -> Iterator[Floats]:
-    for start in range(0, len(values), PIECE_WORDS):
-        yield np.array(values[start : start + PIECE_WORDS])
+    def _tensor(self, place: int) -> str:
+        for name, shape in self.layout:
+            place -= math.prod(shape)
+            if place < 0:
+                return name
+        return "?"
+
+
+def _starts(values: Floats) -> range:
+    return range(0, len(values), PIECE_WORDS)
+
+
+def _copied(values: Floats, start: int) -> Floats:
+    return np.array(values[start : start + PIECE_WORDS])
 
 
 @dataclass(frozen=True)
 class UpdateSum:
     """The opened sum of updates: means by piece, and the exact numbers."""
 
-    words: Words
+    words: Words | Opened
     count: int
     parts: int
     fixed: FixedPoint
@@ -95,7 +122,7 @@ class UpdateSum:
 
     @classmethod
     def of(
-        cls, words: Words, count: int, parts: int, fixed: FixedPoint, clip: float, participants: int
+        cls, words: Words | Opened, count: int, parts: int, fixed: FixedPoint, clip: float, participants: int
     ) -> UpdateSum:
         """Raises RoundFailed when the sum holds more than clipped updates of these weights can add up to.
 
@@ -103,7 +130,7 @@ class UpdateSum:
         """
         bulk = count * parts
         extras = tuple(decode_reals(words[bulk:], participants))
-        found = cls(words[:bulk], count, parts, fixed, clip, extras)
+        found = cls(words, count, parts, fixed, clip, extras)
         weights = extras[0]
         if not 0 < weights <= participants:
             raise RoundFailed("disagreement", "The members' weights add up to more than they can.")

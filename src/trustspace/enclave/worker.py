@@ -96,7 +96,7 @@ class TrainingWorker:
         return [float(v) for v in values]
 
     def start(self, platform: Mapping[str, NDArray[Any]]) -> Floats:
-        """Hand over the platform's tensors; returns a copy of the start weights."""
+        """Hand over the platform's tensors; returns the start weights, to be copied: the worker can write there."""
         content = write_tensors(dict(platform))
         down = _there(self._down)
         if len(content) > len(down):
@@ -108,7 +108,7 @@ class TrainingWorker:
         except TrustspaceError as error:
             raise RunError("job-failed", error.public_message.encode() + b"\n") from None
         self.count = sum(int(np.prod(shape, dtype=np.int64)) for _, shape in self.layout)
-        return np.array(np.frombuffer(_there(self._up), np.float32, self.count))
+        return np.frombuffer(_there(self._up), np.float32, self.count)
 
     @property
     def model(self) -> Floats:

@@ -140,11 +140,16 @@ def sizes(facts: RunFacts, _: Policy) -> Finding:
     }
     if facts.record_bytes < 1 or facts.rows < 1:
         return Finding("could_not_run", say("sizes.could_not_run"), seen)
+    if facts.scores is not None:
+        # The rest of a ciphertext is randomness of the enclave's own, which tells nothing.
+        total = -(-facts.scores.sums * facts.scores.sum_bits // 8)
+        seen["bytes_carried"] = total
     records = min(total // facts.record_bytes, facts.rows)
     seen["records_that_fit"] = records
     roomy = records * 100 > facts.rows * CAPACITY_WARNED_PERCENT
     status: Status = ("failed" if facts.blind else "warned") if roomy else "passed"
-    return Finding(status, say(f"sizes.{status}", bytes=total, records=records, rows=facts.rows), seen)
+    case = "carried" if facts.scores is not None else status
+    return Finding(status, say(f"sizes.{case}", bytes=total, records=records, rows=facts.rows), seen)
 
 
 def platform(facts: RunFacts, _: Policy) -> Finding:
@@ -224,18 +229,22 @@ def sums(facts: RunFacts, _: Policy) -> Finding:
         "source_units": found.source_units,
         "own_part": found.own_part,
         "scheme": found.scheme,
+        "opened_by": found.opened_by,
     }
     words: dict[str, str | int] = {
         "rounds": found.rounds,
         "smallest": found.smallest,
         "minimum": found.minimum,
         "units": found.source_units,
+        "needed": found.opened_by,
     }
     # A sum of one is that one's part, whatever was agreed.
     if found.smallest < max(found.minimum, 2):
         return Finding("failed", say("sums.failed", **words), seen)
     if found.own_part != "all":
         return Finding("warned", say(f"sums.own_{found.own_part}", **words), seen)
+    if found.opened_by < found.source_units:
+        return Finding("warned", say("sums.recoverable", **words), seen)
     if found.smallest < found.source_units:
         return Finding("warned", say("sums.dropped", **words), seen)
     return Finding("passed", say("sums.pair" if found.smallest == 2 else "sums.passed", **words), seen)
@@ -247,6 +256,8 @@ def small_cells(facts: RunFacts, policy: Policy) -> Finding:
         return Finding("passed", say("small_cells.model"))
     if facts.kind == "compute":
         return Finding("warned", say("small_cells.code"))
+    if facts.kind == "score":
+        return _scores(facts, policy)
     found, demanded = facts.statistics, policy.minimum_cell_count
     if found is None:
         return Finding("could_not_run", say("small_cells.could_not_run"))
@@ -274,6 +285,33 @@ def small_cells(facts: RunFacts, policy: Policy) -> Finding:
         words = say("small_cells.hidden", hidden=found.hidden, counts=found.counts, minimum=found.minimum)
         return Finding("passed", words, seen)
     return Finding("passed", say("small_cells.none", counts=found.counts, minimum=found.minimum), seen)
+
+
+def _scores(facts: RunFacts, policy: Policy) -> Finding:
+    """What stands under encryption nobody here can read: at most amber, with all that can be said of it."""
+    found = facts.scores
+    if found is None:
+        return Finding("could_not_run", say("small_cells.could_not_run"))
+    spent, limit = facts.sums_spent, policy.score_sums_per_developer
+    seen: dict[str, Any] = {"key": found.key, "key_bits": found.key_bits, "weight_bits": found.weight_bits}
+    if found.rows:
+        return Finding("passed", say("small_cells.blinded", count=found.rows), seen)
+    seen |= {
+        "encrypted_sums": found.sums, "sum_bits": found.sum_bits, "smallest_group": found.smallest,
+        "fewest_shown": found.minimum, "fewest_demanded": policy.minimum_cell_count, "hidden": found.hidden,
+        "sums_spent": spent, "sums_limit": limit,
+    }  # fmt: skip
+    words: dict[str, str | int] = {
+        "count": found.sums, "minimum": found.minimum, "demanded": policy.minimum_cell_count, "bits": found.sum_bits,
+        "smallest": found.smallest, "spent": spent, "limit": limit,
+    }  # fmt: skip
+    if facts.rows > facts.patients:
+        seen |= {"rows": facts.rows, "patients": facts.patients}
+    if found.minimum < policy.minimum_cell_count:
+        return Finding("failed", say("small_cells.too_low", **words), seen)
+    if spent > limit:
+        return Finding("failed", say("small_cells.overspent", **words), seen)
+    return Finding("warned", say("small_cells.encrypted", **words), seen)
 
 
 def _described(artifact: ArtifactFacts) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.disclosure import Disclosure, disclosure
 from trustspace.jobs.metrics import EVALUATION_FORMAT, NOT_MEASURABLE, is_decimal_text
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT, Carried, carried
 from trustspace.jobs.sections import STATISTICS_ARTIFACT
 
 
@@ -57,7 +58,8 @@ class Participation:
 
     ``rounds``: sums that were opened. ``smallest``: the fewest source units in any of them, ``minimum``: the
     fewest agreed, ``source_units``: how many the job names. ``own_part``: in how many of the sums this unit's
-    data is. ``scheme``: name of what protected each part.
+    data is. ``scheme``: name of what protected each part. ``opened_by``: how many source units together open a sum,
+    all of them unless the grant said otherwise.
     """
 
     rounds: int
@@ -66,6 +68,7 @@ class Participation:
     source_units: int
     own_part: Literal["all", "some", "none"]
     scheme: str
+    opened_by: int
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,12 @@ class RunFacts:
     ``training`` and ``withheld`` are None when the evaluation did not run. Tiers and kinds as in statements.
     ``joint``: whether several source units made one result by sums; then ``participants`` says how, None when
     that is not known. ``statistics``: what a job of that kind released, None when it is not there. ``blind``:
-    whether the developer sealed its code, so that no reviewer can read what ran.
+    whether the developer sealed its code, so that no reviewer can read what ran. ``scores``: what encrypted scores can
+    tell, None without them; ``sums_spent``: how many sums of scores the developer's jobs may have got of this data,
+    this one among them.
     """
 
-    kind: Literal["train", "statistics", "compute"]
+    kind: Literal["train", "statistics", "compute", "score"]
     model: str
     custom_code: bool
     declared: tuple[DeclaredArtifact, ...]
@@ -104,6 +109,8 @@ class RunFacts:
     participants: Participation | None = None
     statistics: Disclosure | None = None
     blind: bool = False
+    scores: Carried | None = None
+    sums_spent: int = 0
 
     @classmethod
     def of(
@@ -127,6 +134,7 @@ class RunFacts:
         participants: Participation | None = None,
         prefix: str = "",
         blind: bool = False,
+        sums_spent: int = 0,
     ) -> Self:
         """The facts of a run of ``parameters`` that handed out ``artifacts``.
 
@@ -159,6 +167,8 @@ class RunFacts:
             participants=participants,
             statistics=_disclosed(parameters, artifacts),
             blind=blind,
+            scores=_carried(parameters, artifacts),
+            sums_spent=sums_spent,
         )
 
 
@@ -167,6 +177,13 @@ def _disclosed(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Disc
     if parameters.kind != "statistics" or not found:
         return None
     return disclosure(parse_json(found[0]), parameters)
+
+
+def _carried(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Carried | None:
+    found = [raw.data for raw in artifacts if raw.name == SCORES_ARTIFACT]
+    if parameters.kind != "score" or not found:
+        return None
+    return carried(parse_json(found[0], limit=MAX_SCORES_BYTES), parameters)
 
 
 def read_evaluation(data: bytes) -> tuple[PartMetrics | None, PartMetrics | None]:

@@ -21,7 +21,9 @@ from trustspace.evidence.words import HEADLINES, LIMITS, TITLES, Language, say
 FORMAT = "trustspace-report-v1"
 MAX_BYTES = 1 << 20
 Verdict = Literal["green", "amber", "red"]
-NOT_APPLICABLE_BY_DEFAULT = ("withheld_metrics:compute", "withheld_metrics:statistics")
+NOT_APPLICABLE_BY_DEFAULT = (
+    "withheld_metrics:compute", "withheld_metrics:statistics", "withheld_metrics:score",
+)  # fmt: skip
 """What a source's policy should excuse unless it means to refuse such jobs: they train no model."""
 
 Json = Any  # integers, strings and lists and tables of them

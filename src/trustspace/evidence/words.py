@@ -132,6 +132,11 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "zh": "全部文件共 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条；"
         "而写出它们的是盲代码，无人能审阅它写入了什么。",
     },
+    "sizes.carried": {
+        "en": "To whoever has its key, what is encrypted carries at most {bytes} bytes: {records} of the {rows} "
+        "records.",
+        "zh": "加密内容最多向密钥持有者承载 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条。",
+    },
     "sizes.could_not_run": {
         "en": "The size of a record is not known, so nobody can say how many would fit.",
         "zh": "单条记录的大小未知，无法判断文件可容纳多少条记录。",
@@ -221,6 +226,14 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "最少的一次只含 {units} 家中的 {smallest} 家（约定至少 {minimum} 家）。"
         "由相邻两次求和（一次含某家、一次不含），空间与某一成员的主机合谋可以估计该家提交的内容。",
     },
+    "sums.recoverable": {
+        "en": "Sums opened: {rounds}. Your data is in all of them; the smallest is over {smallest} of {units} source "
+        "units (agreed: at least {minimum}). Any {needed} of the {units} source units together could open every single "
+        "update: your grant accepts that.",
+        "zh": "共打开 {rounds} 次求和结果。您的数据在每次求和之中；"
+        "最少的一次含 {units} 家中的 {smallest} 家（约定至少 {minimum} 家）。"
+        "任意 {needed} 家（共 {units} 家）联合起来可以打开每一份更新：您的授权接受了这一点。",
+    },
     "sums.own_some": {
         "en": "Sums opened: {rounds}, the smallest over {smallest} of {units} source units (agreed: at least "
         "{minimum}). Your data is in some of them only: from two neighbouring sums, with and without it, the space and "
@@ -272,6 +285,25 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "Small groups can be worked out from the counts that are shown: {count}.",
         "zh": "由公开的计数可以推出 {count} 个小群体。",
     },
+    "small_cells.encrypted": {
+        "en": "{count} sums of scores, encrypted for the developer: you cannot look into them. Each is of at least "
+        "{smallest} rows and can carry {bits} bits, whatever the hidden weights are. Such sums of this data that the "
+        "developer has got, with these: {spent} of {limit}.",
+        "zh": "共 {count} 个得分之和，已为开发方加密，您无法查看其内容。无论隐藏的权重为何，"
+        "每个和至少涉及 {smallest} 条记录，最多承载 {bits} 比特。"
+        "连同本次，该开发方已获得这些数据的此类和 {spent} 个，上限 {limit} 个。",
+    },
+    "small_cells.blinded": {
+        "en": "{count} encrypted scores, each under a uniform mask. Whoever decrypts them sees noise; only your source "
+        "unit, which holds the masks, can open them with what is handed back.",
+        "zh": "共 {count} 个加密得分，每个都加有均匀随机掩码。解密者只看到噪声；"
+        "只有持有掩码的本单位，才能用交还的结果打开它们。",
+    },
+    "small_cells.overspent": {
+        "en": "With these the developer would have {spent} sums of scores of this data, and your policy allows "
+        "{limit}.",
+        "zh": "加上这些得分之和，该开发方将获得这些数据的 {spent} 个和，而您的规则只允许 {limit} 个。",
+    },
     "small_cells.model": {
         "en": "No table of counts was released: a model, and measures of all patients together.",
         "zh": "没有交付计数表：只有模型和全部患者的总体指标。",
@@ -307,6 +339,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "auc": {"en": "AUC", "zh": "AUC"},
     "blind": {"en": "blind code", "zh": "盲代码"},
     "bytes": {"en": "bytes", "zh": "字节数"},
+    "bytes_carried": {"en": "bytes carried under encryption", "zh": "加密承载的字节数"},
     "columns": {"en": "columns", "zh": "列数"},
     "commitments": {"en": "commitment", "zh": "承诺值"},
     "counts": {"en": "counts", "zh": "计数个数"},
@@ -315,6 +348,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "declared": {"en": "declared", "zh": "申报"},
     "derived": {"en": "small groups that follow from others", "zh": "可推出的小群体数"},
     "digests": {"en": "digest", "zh": "摘要"},
+    "encrypted_sums": {"en": "encrypted sums", "zh": "加密的和"},
     "evidence_kind": {"en": "platform evidence", "zh": "平台证据"},
     "evidence_kind_demanded": {"en": "platform evidence demanded", "zh": "要求的平台证据"},
     "failed_above": {"en": "fails above", "zh": "高于此值不通过"},
@@ -325,6 +359,8 @@ FACTS: dict[str, dict[Language, str]] = {
     "granted": {"en": "granted", "zh": "授权"},
     "height": {"en": "pixels high", "zh": "高（像素）"},
     "hidden": {"en": "hidden", "zh": "已隐藏"},
+    "key": {"en": "encrypted for key", "zh": "加密所用公钥"},
+    "key_bits": {"en": "bits of that key", "zh": "公钥位数"},
     "loss": {"en": "loss", "zh": "损失"},
     "max_bytes": {"en": "at most bytes", "zh": "字节上限"},
     "media_type": {"en": "kind", "zh": "类型"},
@@ -333,6 +369,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "narrowest": {"en": "values that a hidden count may have, at least", "zh": "隐藏的计数至少有几种可能"},
     "numbers": {"en": "numbers in the model", "zh": "模型中的数值个数"},
     "observed": {"en": "observed", "zh": "实际"},
+    "opened_by": {"en": "source units that can open a sum", "zh": "可打开汇总的单位数"},
     "other_data": {"en": "outputs from other data", "zh": "来自其他数据的产出数"},
     "output": {"en": "output", "zh": "产出"},
     "own_part": {"en": "sums with your data", "zh": "包含您的数据的求和"},
@@ -348,12 +385,17 @@ FACTS: dict[str, dict[Language, str]] = {
     "sandbox_tier_demanded": {"en": "sandbox demanded", "zh": "要求的沙箱等级"},
     "scheme": {"en": "protected by", "zh": "保护方式"},
     "smallest": {"en": "source units in the smallest sum", "zh": "最少一次求和的单位数"},
+    "smallest_group": {"en": "rows of the smallest group", "zh": "最小一组的记录数"},
     "source_units": {"en": "source units of the job", "zh": "任务的数据源单位数"},
+    "sum_bits": {"en": "bits that a sum can carry", "zh": "每个和最多承载的比特数"},
+    "sums_limit": {"en": "sums that one developer may get", "zh": "一个开发方可获得的和的上限"},
+    "sums_spent": {"en": "sums that it has got, with these", "zh": "连同本次已获得的和"},
     "tensor_count": {"en": "number of tensors", "zh": "张量个数"},
     "tensors": {"en": "tensors", "zh": "张量"},
     "title": {"en": "title", "zh": "标题"},
     "training": {"en": "training patients", "zh": "训练患者"},
     "warned_above": {"en": "to be looked at above", "zh": "高于此值请留意"},
+    "weight_bits": {"en": "bits of a hidden weight, proven", "zh": "隐藏权重的位数（已证明）"},
     "width": {"en": "pixels wide", "zh": "宽（像素）"},
     "withheld": {"en": "patients never seen", "zh": "未参与训练的患者"},
     "withheld_patients": {"en": "patients kept from training", "zh": "未参与训练的患者数"},

@@ -22,6 +22,7 @@ from trustspace.jobs.metrics import FEDERATED_FORMAT, METRICS_FORMAT, NOT_MEASUR
 from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.png import parse_png
 from trustspace.jobs.registry import Shape, expected_tensors, model_bytes
+from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT, read_scores
 from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, STATISTICS_ARTIFACT, Train
 from trustspace.jobs.sections_compute import OutputSpec
 from trustspace.jobs.statistics import check_statistics
@@ -79,6 +80,8 @@ def declared_artifacts(parameters: Parameters) -> tuple[DeclaredArtifact, ...]:
     """Everything that the job may hand out; nothing else leaves the sandbox."""
     if parameters.statistics is not None:
         return (DeclaredArtifact(STATISTICS_ARTIFACT, "application/json", MIB),)
+    if parameters.score is not None:
+        return (DeclaredArtifact(SCORES_ARTIFACT, "application/json", MAX_SCORES_BYTES),)
     if parameters.train is None:
         return tuple(_declared(output) for output in parameters.computing().outputs)
     train, features = parameters.train, parameters.features
@@ -116,8 +119,10 @@ def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
     elif raw.media_type == "application/x-safetensors":
         _check_tensors(raw, declared, parameters.training(), parameters.features)
     else:
-        value = parse_json(raw.data)
-        if parameters.statistics is not None:
+        value = parse_json(raw.data, limit=declared.max_bytes)
+        if parameters.score is not None:
+            read_scores(value, parameters)
+        elif parameters.statistics is not None:
             check_statistics(value, parameters)
         elif parameters.is_joint:
             check_joint_metrics(value, parameters)

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from trustspace.aggregation.selection import Selection, select
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.messages import problems_of
 from trustspace.jobs.registry import model_bytes
 from trustspace.jobs.sections import MIB, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
 from trustspace.jobs.sections_compute import Compute
-from trustspace.jobs.sections_joint import Federated, Statistics, check_federated
+from trustspace.jobs.sections_joint import Federated, Statistics, Sums, check_federated
+from trustspace.jobs.sections_score import Score
 
 FORMAT = "trustspace-parameters-v1"
-Kind = Literal["train", "statistics", "compute"]
-SECTIONS: tuple[Kind, ...] = ("train", "statistics", "compute")
+Kind = Literal["train", "statistics", "compute", "score"]
+SECTIONS: tuple[Kind, ...] = ("train", "statistics", "compute", "score")
 # With three, no source unit can work out another's part of a sum by itself.
 
 
@@ -35,6 +37,8 @@ class Parameters(Section):
     federated: Federated | None = None
     statistics: Statistics | None = None
     compute: Compute | None = None
+    score: Score | None = None
+    sums: Sums | None = None
     terms: Terms = Terms()
     limits: Limits = Limits()
 
@@ -48,8 +52,10 @@ class Parameters(Section):
         filled = dict(value)
         if filled.get("kind") == "train" and len(datasets) > 1 and filled.get("federated") is None:
             filled["federated"] = {}
+        if len(datasets) > 1 and filled.get("kind") in ("train", "statistics") and filled.get("sums") is None:
+            filled["sums"] = {}
         # All of them: a set that may shrink tells more about who left it, and that is for the job to ask for.
-        default = max(1, len(datasets))
+        default = max(1, len(datasets) - _dropouts(filled.get("sums")))
         terms = filled.get("terms", {})
         if isinstance(terms, Terms) and "minimum_participants" not in terms.model_fields_set:
             filled["terms"] = terms.model_copy(update={"minimum_participants": default})
@@ -68,9 +74,35 @@ class Parameters(Section):
         return self.datasets[0].columns
 
     @property
+    def selection(self) -> Selection | None:
+        """How the sums of a joint job are protected; None where there are none.
+
+        Raises the rule's error where the wishes do not go together.
+        """
+        if self.sums is None:
+            return None
+        try:
+            return select(len(self.datasets), self.sums.scheme, self.sums.dropouts, self.sums.cheats)
+        except InvalidInput as error:
+            field = str(error.details.get("field", "sums.dropouts"))
+            details = {k: v for k, v in error.details.items() if k != "field"}
+            raise rule(field, error.message, error.fix, **details) from None
+
+    @property
+    def weighed(self) -> tuple[str, ...]:
+        """The columns that an encrypted model weighs, in the order of its weights."""
+        group = self.scoring().group
+        return tuple(name for name in self.features if name != group)
+
+    @property
     def runs_custom_code(self) -> bool:
         """Whether code of the developer's meets the data."""
         return self.compute is not None or (self.train is not None and self.train.model == "custom")
+
+    @property
+    def brings_blob(self) -> bool:
+        """Whether something of the developer's own goes into a run: code, or an encrypted model."""
+        return self.runs_custom_code or self.score is not None
 
     @property
     def entry(self) -> tuple[str, str] | None:
@@ -113,6 +145,12 @@ class Parameters(Section):
             raise InvalidInput("This job does not compute with the developer's code.")
         return self.compute
 
+    def scoring(self) -> Score:
+        """The [score] section; raises InvalidInput for a job of another kind."""
+        if self.score is None:
+            raise InvalidInput("This job does not score with an encrypted model.")
+        return self.score
+
     def to_json(self) -> dict[str, Any]:
         """As it is signed: JSON values without floats or nulls, every default written out.
 
@@ -152,6 +190,8 @@ class Parameters(Section):
                 "{field} must be at least 2 for a job over several source units.",
                 "With one there is no sum: its numbers would be seen. Use 3 where there are as many.",
             )
+        if self.sums is not None:
+            self._sum_rules(self.sums)
         if self.kind != "compute" and any(use.columns != self.features for use in self.datasets):
             raise rule(
                 "datasets",
@@ -162,6 +202,8 @@ class Parameters(Section):
             self._training_rules(self.train)
         if self.statistics is not None:
             self._statistics_rules(self.statistics)
+        if self.score is not None:
+            self._score_rules(self.score)
         if self.compute is not None:
             declared = sum(output.max_bytes for output in self.compute.outputs)
             if declared > self.limits.output_mib * MIB:
@@ -172,6 +214,22 @@ class Parameters(Section):
                     needed=-(-declared // MIB),
                 )
         return self
+
+    def _sum_rules(self, sums: Sums) -> None:
+        if not self.is_joint:
+            raise rule(
+                "sums",
+                "The section [{field}] belongs to jobs that add up over several source units.",
+                "Remove it, or name more datasets.",
+            )
+        if self.terms.minimum_participants > len(self.datasets) - sums.dropouts:
+            raise rule(
+                "terms.minimum_participants",
+                "{field} leaves no room for the source units that sums.dropouts allows to be lost.",
+                "Lower it to {most}, or lower sums.dropouts.",
+                most=len(self.datasets) - sums.dropouts,
+            )
+        assert self.selection is not None
 
     def _training_rules(self, train: Train) -> None:
         if train.target in self.features:
@@ -227,6 +285,20 @@ class Parameters(Section):
                 "Remove it: there is no model to be judged on withheld patients.",
             )
 
+    def _score_rules(self, score: Score) -> None:
+        if any(set(use.columns) != score.used for use in self.datasets):
+            raise rule(
+                "datasets",
+                "{field} must name exactly the columns that [score] uses.",
+                "Name the features and, where there is one, the column in group.",
+            )
+        if self.terms.withheld_percent != 0:
+            raise rule(
+                "terms.withheld_percent",
+                "{field} must be 0 for scores.",
+                "Remove it: every row is scored, and no model is trained.",
+            )
+
 
 def check_sections(job: Parameters) -> None:
     """Raise the rule's error unless exactly the sections of this kind of job are there."""
@@ -258,3 +330,11 @@ def check_sections(job: Parameters) -> None:
                 "Remove it, or name more datasets.",
             )
         check_federated(job.federated, job.train)
+
+
+def _dropouts(sums: Any) -> int:
+    """How many source units a job's sums do without, as far as that can be told before it is checked."""
+    found = (
+        sums.dropouts if isinstance(sums, Sums) else sums.get("dropouts", 0) if isinstance(sums, dict) else 0
+    )
+    return found if type(found) is int and found > 0 else 0

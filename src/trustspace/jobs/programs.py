@@ -86,10 +86,21 @@ def statistics(inputs: Inputs, emit: Emit) -> None:
     run(inputs, emit)
 
 
+def score(inputs: Inputs, emit: Emit) -> None:
+    """In: ``parameters``, ``data``, ``code`` (an encrypted model), ``context``, ``minimum`` (of rows, in digits).
+
+    Out: scores.json; for blinded rows also blinds.json, which stays with the source unit.
+    """
+    from trustspace.jobs.scoring import run
+
+    run(inputs, emit)
+
+
 PROGRAMS: dict[str, Program] = {
     "train": train,
     "evaluate": evaluate,
     "statistics": statistics,
     "compute": compute,
+    "score": score,
 }
 SESSIONS: dict[str, Session] = {"train_rounds": train_rounds}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from trustspace.aggregation.selection import Wish
 from trustspace.jobs.sections import (
     Between,
     DecimalText,
@@ -134,6 +135,44 @@ class Federated(Section):
                 "Give validation_percent too, for example: validation_percent = 10",
             )
         return self
+
+
+class Sums(Section):
+    """How the sums of several source units are protected, and who can be missing when they are opened.
+
+    A sum is opened by the enclaves of the source units that are in it, never by the space.
+    """
+
+    scheme: Annotated[
+        Wish,
+        Field(
+            description="Left out, the platform chooses: masks for a few source units, else the lattice.",
+            examples=["lattice-l"],
+        ),
+    ] = "auto"
+    dropouts: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=127,
+            description="How many source units may be lost in the middle of a round. All the others together can "
+            "then open every single update, and each grant must say so.",
+            examples=[1],
+        ),
+    ] = 0
+    cheats: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=127,
+            description="With dropouts: how many source units may lie about whom they open a sum for.",
+            examples=[1],
+        ),
+    ] = 0
+    opened_by: Annotated[
+        Literal["members"],
+        Field(description="Who learns a sum: its members' enclaves.", examples=["members"]),
+    ] = "members"
 
 
 class Statistics(Section):

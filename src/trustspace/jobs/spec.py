@@ -27,7 +27,8 @@ from trustspace.jobs.sections import (
     to_tuple,
 )
 from trustspace.jobs.sections_compute import Compute
-from trustspace.jobs.sections_joint import Federated, Statistics
+from trustspace.jobs.sections_joint import Federated, Statistics, Sums
+from trustspace.jobs.sections_score import AskedScore
 
 MAX_FILE_BYTES = 256 << 10
 _VISIBLE_LINES = r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]*$"
@@ -101,6 +102,8 @@ class JobFile(Section):
     federated: Federated | None = None
     statistics: Statistics | None = None
     compute: Compute | None = None
+    score: AskedScore | None = None
+    sums: Sums | None = None
     code: Code | None = None
     terms: Terms = Terms()
     limits: Limits = Limits()
@@ -143,6 +146,8 @@ class JobFile(Section):
             federated=self.federated,
             statistics=self.statistics,
             compute=self.compute,
+            score=self.score.signed() if self.score is not None else None,
+            sums=self.sums,
             terms=terms,
             limits=self.limits,
         )

@@ -14,15 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.aggregation.schemes import scheme_of
 from trustspace.data.patients import patient_keys
 from trustspace.domain.bodies import Evidence
 from trustspace.domain.statements import LogReference
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RunError
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.meeting import Terms
 from trustspace.enclave.opening import Order, Rows, divide
 from trustspace.enclave.output import Produced
-from trustspace.enclave.rounds import Journal, Rounds, Terms
+from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.run import Host, compute
 from trustspace.errors import VerificationFailed
 from trustspace.evidence.report import Report
@@ -72,9 +74,10 @@ class Rehearsal:
 
 
 def play(
-    file: JobFile, code: bytes, samples: Sequence[Sample], launcher: Launcher, folder: Path
-) -> Rehearsal:
-    """Run the job on the samples. ``folder`` is for the rounds' notes and vectors.
+    file: JobFile, code: bytes, samples: Sequence[Sample], launcher: Launcher, folder: Path,
+    model: tuple[int, ...] = (),
+) -> Rehearsal:  # fmt: skip
+    """Run the job on the samples. ``folder`` is for the rounds' notes and vectors, ``model`` the weights to score with.
 
     Raises:
         VerificationFailed: the members of a joint job packed different bytes.
@@ -84,11 +87,15 @@ def play(
         kind="software", measurement=launcher.measurement, sandbox_tier=launcher.tier,
         platform=f"{platform.system()} {platform.machine()} Python {platform.python_version()}", custody="own",
     )  # fmt: skip
-    stage = Stage(file, code, samples, evidence)
+    stage = Stage(file, code, samples, evidence, model)
     parameters = agreed_parameters(stage.job, {sample.statement: sample.body for sample in samples}.get)
     # Nobody is lost here; who is slow has as long as its own limits.
     wait = float(parameters.limits.wall_seconds)
-    board = Board(VectorStore(folder / "vectors"), stage.offers, stage.job.minimum_participants, wait)
+    sums = stage.job.sums
+    scheme = scheme_of(sums.scheme, sums.needed) if sums is not None else None
+    board = Board(
+        VectorStore(folder / "vectors"), stage.offers, stage.job.minimum_participants, wait, scheme=scheme
+    )
     company = _Company(stage, parameters, board, launcher, folder, wait)
     try:
         with ThreadPoolExecutor(len(samples) if parameters.is_joint else 1) as pool:
@@ -150,10 +157,13 @@ class _Company:
 
     def _meet(self, order: Order, parameters: Parameters, deadline: float, stop: threading.Event) -> Rounds:
         unit, job = order.source_unit, self._stage.record
+        sums = job.body.sums
+        assert sums is not None
         terms = Terms(job.statement, job.run, parameters.terms.minimum_participants, self._wait, deadline)
         return Rounds(
             LocalRounds(self._board, unit), self._stage.identity(unit), terms, lambda _: self._stage.roster(),
-            Journal(self._folder / unit, job.statement), PairwiseMasks(), _no_ledger, lambda _: None, stop,
+            Journal(self._folder / unit, job.statement), scheme_of(sums.scheme, sums.needed), _no_ledger,
+            lambda _: None, stop,
         )  # fmt: skip
 
 

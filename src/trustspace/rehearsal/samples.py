@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -90,7 +90,9 @@ def gather(home: PartyHome | None, parameters: Parameters, tables: Mapping[int, 
     samples = []
     for place, use in enumerate(parameters.datasets):
         sample = (
-            _made_up(place, use, tables[place]) if home is None else _published(home, use, tables.get(place))
+            _made_up(place, use, tables[place], parameters)
+            if home is None
+            else _published(home, use, tables.get(place))
         )
         _check_columns(sample, parameters.columns_of(place))
         samples.append(sample)
@@ -112,15 +114,28 @@ def _published(home: PartyHome, use: DatasetUse, table: pa.Table | None) -> Samp
     )  # fmt: skip
 
 
-def _made_up(place: int, use: DatasetUse, table: pa.Table) -> Sample:
+def _made_up(place: int, use: DatasetUse, table: pa.Table, parameters: Parameters) -> Sample:
     digest = digest_of(f"source unit {use.source_unit or place}")
     # Of a dataset's own policy nothing is known here: blind code is foretold no refusal that nobody has spoken.
     policy = DEFAULT_POLICY.model_copy(update={"blind_code": "accept"})
     body = Dataset(
-        dataset=use.id, version=use.version, manifest=digest_of("manifest"), description={}, mock=digest_of("mock"),
-        policy=policy, custody="own", enclave=digest_of("enclave"),
+        dataset=use.id, version=use.version, manifest=digest_of("manifest"), description=_assumed(parameters),
+        mock=digest_of("mock"), policy=policy, custody="own", enclave=digest_of("enclave"),
     )  # fmt: skip
     return Sample(digest, use.source_unit or "", digest_of(f"dataset {place}"), body, table, False)
+
+
+def _assumed(parameters: Parameters) -> dict[str, Any]:
+    """A description that shows the ranges and categories which a job that scores says are shown."""
+    score = parameters.score
+    if score is None:
+        return {}
+    columns: list[dict[str, Any]] = [
+        {"name": name, "low": low, "high": high} for name, (low, high) in score.features.items()
+    ]
+    if score.group is not None:
+        columns.append({"name": score.group, "categories": list(score.groups)})
+    return {"columns": columns}
 
 
 def _check_columns(sample: Sample, columns: Sequence[str]) -> None:

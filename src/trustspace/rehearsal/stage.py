@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from trustspace.aggregation.paillier.keys import PrivateKey
 from trustspace.crypto.canonical import SALT_BYTES, canonical_json, sha256_hex, verify_commitment
 from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.wrap import OneTimeKey
-from trustspace.domain.binding import EVIDENCE, artifact_context, share_binding
+from trustspace.domain.binding import EVIDENCE, artifact_context, score_context, share_binding
 from trustspace.domain.bodies import (
     SMALL_SUMS,
     BlindCode,
@@ -24,17 +25,20 @@ from trustspace.domain.bodies import (
     Job,
     Reviewer,
     SealedEvidence,
+    recovery_words,
 )
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.statements import dump
 from trustspace.domain.tiers import ANY_TIER, stronger
+from trustspace.enclave.meeting import Identity, Roster
 from trustspace.enclave.opening import Order
 from trustspace.enclave.output import Produced
-from trustspace.enclave.rounds import Identity, Roster
 from trustspace.evidence.report import Report
+from trustspace.jobs.agreement import sum_terms
 from trustspace.jobs.blind import declared
+from trustspace.jobs.encrypted_model import encrypt_model
 from trustspace.jobs.spec import JobFile, Parameters
 from trustspace.rehearsal.samples import Sample, digest_of
 from trustspace.transport.session import Dossier
@@ -45,9 +49,20 @@ RUN = digest_of("run")
 class Stage:
     """Everything that the enclaves of a job's source units work from."""
 
-    def __init__(self, file: JobFile, code: bytes, samples: Sequence[Sample], evidence: Evidence) -> None:
+    def __init__(
+        self,
+        file: JobFile,
+        code: bytes,
+        samples: Sequence[Sample],
+        evidence: Evidence,
+        model: Sequence[int] = (),
+    ) -> None:
         self.samples = tuple(samples)
         self.job, self.parameters = _job(file, code, samples)
+        if model:
+            key = PrivateKey.generate()
+            code = encrypt_model(key, model, self.parameters.scoring(), score_context(self.job))
+            self.job = self.job.model_copy(update={"code": sha256_hex(code)})
         self._code = code
         self._evidence = evidence
         self._keys = {sample.unit: Ed25519PrivateKey.generate() for sample in samples}
@@ -73,7 +88,7 @@ class Stage:
             job=self.record.statement, datasets=(sample.statement,), enclave=self._public(sample.unit).hex(),
             reviewers=(reviewer,), reviewer_threshold=1, evidence_kind=terms.evidence_kind,
             sandbox_tier=stronger(ANY_TIER, terms.sandbox_tier), runs=1, expires=0,
-            small_sums=SMALL_SUMS if needs_small_sums(self.job) else "",
+            small_sums=SMALL_SUMS if needs_small_sums(self.job) else "", recovery=recovery_words(self.job),
         )  # fmt: skip
         return GrantRecord(statement=self._grants[sample.unit], source_unit=sample.unit, body=body)
 
@@ -136,6 +151,7 @@ def _job(file: JobFile, code: bytes, samples: Sequence[Sample]) -> tuple[Job, Pa
         code=sha256_hex(code) if code else "", parameters=parameters.to_json(),
         minimum_participants=parameters.terms.minimum_participants, release_quorum=parameters.terms.release_quorum,
         evidence_kind=parameters.terms.evidence_kind, expires=0, blind=_blind(file, parameters, code),
+        sums=sum_terms(parameters),
     )  # fmt: skip
     return body, parameters
 

@@ -30,7 +30,8 @@ STAMP = "runtime.json"
 STAMP_FORMAT = "trustspace-runtime-v1"
 SYSTEM_ROOT = Path("/opt/trustspace")
 # What runs inside a sandbox, or starts one.
-APP_ROOMS = ("crypto", "data", "domain", "evidence", "jobs", "sandbox")
+APP_ROOMS = ("aggregation", "crypto", "data", "domain", "evidence", "jobs", "sandbox")
+_SOURCES = (".py", ".c", ".h")
 # Enclaves of several versions may share a runtime, so a copy goes only when nobody started with it lately.
 APP_COPIES_KEPT = 6
 APP_COPY_SECONDS = 24 * 3600
@@ -137,8 +138,9 @@ def package_directory() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
-def _python_files(package: Path) -> list[tuple[str, bytes]]:
-    paths = [path for path in package.rglob("*.py") if path.is_file() and not path.is_symlink()]
+def _source_files(package: Path) -> list[tuple[str, bytes]]:
+    sources = (path for path in package.rglob("*") if path.suffix in _SOURCES)
+    paths = [path for path in sources if path.is_file() and not path.is_symlink()]
     return sorted((path.relative_to(package).as_posix(), path.read_bytes()) for path in paths)
 
 
@@ -150,12 +152,12 @@ def _measure(files: list[tuple[str, bytes]]) -> str:
 
 
 def measure_package(package: Path | None = None) -> str:
-    """Hex SHA-256 over every Python file of the package: what software evidence reports.
+    """Hex SHA-256 over every source file of the package, Python and C: what software evidence reports.
 
     The digest is over lines ``<sha256 of the file>  <relative path>`` in the order of the paths, after
     one line that names the format, so that anyone with the source can recompute it.
     """
-    return _measure(_python_files(package or package_directory()))
+    return _measure(_source_files(package or package_directory()))
 
 
 def ensure_app(runtime: Runtime, directory: Path | None = None) -> Path:
@@ -168,7 +170,7 @@ def ensure_app(runtime: Runtime, directory: Path | None = None) -> Path:
 
     Raises CannotIsolate when there is nowhere to put it.
     """
-    files = _python_files(package_directory())
+    files = _source_files(package_directory())
     name = _measure(files)
     shared = runtime.path / "app"
     target = shared / name
@@ -192,7 +194,7 @@ def ensure_app(runtime: Runtime, directory: Path | None = None) -> Path:
     try:
         for relative, content in files:
             first = relative.split("/", 1)[0]
-            if "/" in relative and first not in APP_ROOMS:
+            if ("/" in relative and first not in APP_ROOMS) or not relative.endswith(".py"):
                 continue
             path = building / "trustspace" / relative
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)

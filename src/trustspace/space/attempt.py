@@ -5,9 +5,13 @@ Nothing here locks, waits or reads a clock; the board that owns the attempt does
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from trustspace.crypto.canonical import parse_canonical, sha256_hex
+from trustspace.crypto.statement import Envelope
+from trustspace.domain.rounds import MAX_MESSAGE_BYTES, checkers_of
 from trustspace.errors import AlreadyExists, InvalidInput, InvalidTransition
 from trustspace.space.sums import Vector
 from trustspace.transport.rounds import INLINE_BYTES, PHASES, Phase
@@ -23,7 +27,12 @@ class Attempt:
 
     spot: Spot
     expected: frozenset[str]
+    # How many members a sum must keep, and be opened by; 0 where it is lost with any of them.
+    needed: int = 0
     members: tuple[str, ...] = ()
+    # Whose vectors are in the sum, from when that is settled; and who is not waited for any more.
+    included: tuple[str, ...] = ()
+    gone: set[str] = field(default_factory=set)
     fate: Literal["", "done", "aborted", "failed"] = ""
     missing: tuple[str, ...] = ()
     envelopes: dict[Phase, dict[str, bytes]] = field(default_factory=lambda: {phase: {} for phase in PHASES})
@@ -33,7 +42,10 @@ class Attempt:
     # Bytes of every vector, once a message says that one counts; before, ``vectors`` are only held.
     length: int = 0
     vectors: dict[str, Vector] = field(default_factory=dict)
-    uploads: dict[str, object] = field(default_factory=dict)
+    # What is on its way, the newest of each.
+    uploads: dict[str, Vector] = field(default_factory=dict)
+    # What each member has sealed to each, where a sum can be opened without somebody.
+    deals: dict[str, Vector] = field(default_factory=dict)
     total: Vector | None = None
     adding: bool = False
     # The sum itself, where it is small enough to be answered with.
@@ -54,7 +66,55 @@ class Attempt:
         if phase == "check":
             return ()
         there = self.envelopes[phase]
-        return tuple(unit for unit in self.members or sorted(self.expected) if unit not in there)
+        return tuple(unit for unit in self.standing if unit not in there and unit not in self.gone)
+
+    @property
+    def standing(self) -> tuple[str, ...]:
+        """Who takes part, as far as that is settled: the sum's members, the set's, or who is expected."""
+        return self.included or self.members or tuple(sorted(self.expected))
+
+    def enough(self, phase: Phase) -> bool:
+        """Whether the phase can be closed without those who are lacking."""
+        there = sum(unit in self.envelopes[phase] for unit in self.standing)
+        return bool(self.needed) and phase in ("contribution", "reveal") and there >= self.needed
+
+    def can_lose(self, units: Collection[str]) -> bool:
+        """Whether the open phase and those after it can still come to their end without these units."""
+        phase = self.phase
+        if not self.needed or phase not in ("contribution", "check", "reveal"):
+            return False
+        left = set(self.standing) - self.gone - set(units)
+        if phase == "reveal":
+            left |= self.envelopes["reveal"].keys()
+        return len(left) >= self.needed
+
+    def checkers(self) -> tuple[str, ...]:
+        """Who adds the sum up again, as its members work out from the set that they have all signed."""
+        signed = Envelope.parse(self.results["agree"][0], MAX_MESSAGE_BYTES).payload
+        agreed: Any = parse_canonical(signed, what="The round message", max_bytes=MAX_MESSAGE_BYTES)
+        included = [self.members.index(unit) for unit in self.included]
+        positions = checkers_of(sha256_hex(signed), len(self.members), agreed["body"]["needed"], included)
+        return tuple(self.members[position] for position in positions)
+
+    def narrow(self) -> None:
+        """Settle the sum's members: those whose contribution is there."""
+        self.included = tuple(unit for unit in self.members if unit in self.envelopes["contribution"])
+        self.gone |= set(self.members) - set(self.included)
+
+    def addends(self) -> list[Vector] | None:
+        """The vectors that make the sum or, of large ones before that is settled, that will if nothing comes between.
+
+        None while one of them is not even on its way, or they are not of one length.
+        """
+        said = self.envelopes["contribution"]
+        units = self.included or [unit for unit in self.members if unit in said or unit not in self.gone]
+        found = [
+            (None if unit in said else self.uploads.get(unit)) or self.vectors.get(unit) for unit in units
+        ]
+        there = [vector for vector in found if vector is not None]
+        if len(there) < len(found) or len({vector.size for vector in there}) != 1:
+            return None
+        return there if self.included or there[0].size > INLINE_BYTES else None
 
     def known(self, unit: str, phase: Phase, envelope: bytes) -> bool:
         """Whether this very message is there already. Raises AlreadyExists if another one is."""
@@ -101,7 +161,8 @@ class Attempt:
     def complete(self, phase: Phase, now: float) -> None:
         """Fix what a phase brought and open the next."""
         there = self.envelopes[phase]
-        self.results[phase] = tuple(there[unit] for unit in self.members if unit in there)
+        self.gone |= set(self.lacking(phase))
+        self.results[phase] = tuple(there[unit] for unit in self.standing if unit in there)
         following = self.phase
         if following is not None:
             self.opened[following] = now
@@ -126,4 +187,4 @@ class Attempt:
 
     def let_go(self) -> None:
         """Hold no vector any more: the files behind them are gone once nobody reads them."""
-        self.vectors, self.total, self.uploads = {}, None, {}
+        self.vectors, self.deals, self.total, self.uploads = {}, {}, None, {}

@@ -20,12 +20,15 @@ class Course:
     change that somebody may be waiting for.
     """
 
-    def __init__(self, offers: Mapping[str, str], minimum: int, wait_seconds: float) -> None:
+    def __init__(self, offers: Mapping[str, str], minimum: int, wait_seconds: float, needed: int = 0) -> None:
+        """``needed``: how many members' reveals open a sum; 0: all, and an attempt that loses one is given up."""
         self.current: Attempt | None = None
         self.over: Status | None = None
         self.version = 0
         self._offers = dict(offers)
-        self._minimum = minimum
+        # Who has an attempt's sum opened must be as many as may have made it, and a set is no smaller than that.
+        self._minimum = max(needed, minimum)
+        self._needed = self._minimum if needed else 0
         self._wait_seconds = wait_seconds
         self._last: Attempt | None = None
         # Whether a gathering was closed here: before, members may come with a past that is not known here.
@@ -34,6 +37,8 @@ class Course:
         # Joins for the place that comes next, of units that are not in the attempt under way.
         self._early: dict[Spot, dict[str, bytes]] = {}
         self._missing: tuple[str, ...] = ()
+        # Rounds and the units that are kept out of the rest of them.
+        self._barred: set[tuple[int, str]] = set()
         # Units whose enclave starts anew: they are waited for as if they were only slow.
         self._returning: frozenset[str] = frozenset()
 
@@ -52,7 +57,7 @@ class Course:
         (round_, attempt), fate = self.current.spot, self.current.fate
         if fate == "aborted":
             return round_, attempt + 1
-        if fate == "done" or not (self.current.gathering or unit in self.current.members):
+        if fate == "done" or not (self.current.gathering or unit in self.current.standing):
             return round_ + 1, 1
         return round_, attempt
 
@@ -94,9 +99,9 @@ class Course:
                     "Another message of phase {phase} was handed in here before.", phase="join"
                 )
             self.version += 1
-            if round_ == now_round and unit in current.members:
+            if round_ == now_round and current.members and unit in current.standing:
                 # It has given this attempt up, and will send nothing more in it: nobody need wait to find out.
-                self.abort(current, (unit,), now)
+                self._lose(current, {unit}, now)
         return self.at(spot)
 
     def _follows(self, unit: str, spot: Spot) -> bool:
@@ -118,11 +123,12 @@ class Course:
         standing = frozenset(self._offers)
         expected = self._expected & (standing | self._returning)
         # If too few are left to go on alone, those who were lost are waited for again, everybody alike.
-        attempt = Attempt(spot, expected if len(expected) >= self._minimum else standing)
+        attempt = Attempt(spot, expected if len(expected) >= self._minimum else standing, self._needed)
         self._last, self.current = self.current, attempt
         early, self._early = self._early.get(spot, {}), {}
         for unit, envelope in early.items():
-            attempt.put(unit, "join", envelope, now)
+            if (spot[0], unit) not in self._barred:
+                attempt.put(unit, "join", envelope, now)
         self._gather(attempt, now)
         self.version += 1
         return attempt
@@ -138,22 +144,28 @@ class Course:
             if vector is not None and mine is not None and not mine.same(vector):
                 raise AlreadyExists("Another contribution was handed in here before.")
             return
-        if phase in found.results or (found.members and unit not in found.members):
+        if phase in found.results or (found.members and unit not in found.standing):
             return
         if found.gathering and phase != "join" and unit not in found.envelopes["join"]:
+            return
+        if phase == "join" and (found.spot[0], unit) in self._barred:
             return
         found.require_open(phase)
         if phase == "contribution":
             mine = vector or found.vectors.get(unit)
             if mine is None:
                 raise InvalidInput("A contribution comes with its vector.", fix="Hand the vector in first.")
+            if found.needed and unit not in found.deals:
+                raise InvalidInput("A contribution comes with its shares.", fix="Hand the shares in first.")
             found.require_length(mine.size)
             found.length = mine.size
             found.vectors[unit] = mine
         found.put(unit, phase, envelope, now)
         if phase == "join":
             self._gather(found, now)
-        elif phase != "contribution" and not found.lacking(phase):
+        elif phase == "contribution":
+            self._settle(found, now)
+        elif not found.lacking(phase):
             # Contributions are complete when they are added, which is the board's work.
             self.complete(found, phase, now)
 
@@ -170,12 +182,31 @@ class Course:
         self._expected = frozenset(found.members)
         self.version += 1
 
+    def _lose(self, found: Attempt, units: set[str], now: float) -> None:
+        """Go on without units of an attempt where its scheme can, and give it up where not."""
+        if not found.can_lose(units):
+            self.abort(found, tuple(sorted(units)), now)
+            return
+        found.gone |= units
+        self._settle(found, now)
+        self.version += 1
+
+    def _settle(self, found: Attempt, now: float) -> None:
+        """Close the open phase if nobody is waited for in it any more."""
+        phase = found.phase
+        if phase in ("contribution", "reveal") and found.enough(phase) and not found.lacking(phase):
+            if phase == "reveal":
+                self.complete(found, phase, now)
+            elif not found.included:
+                found.narrow()  # the board adds
+
     def complete(self, found: Attempt, phase: Phase, now: float) -> None:
         """Everybody's message of a phase is there, and the sum with the contributions."""
         found.complete(phase, now)
         if found.phase is None:
             found.fate = "done"
             found.let_go()
+            self._expected = frozenset(found.standing) - (found.gone - self._returning)
             self._follow(now)
         self.version += 1
 
@@ -190,6 +221,11 @@ class Course:
         self._expected = frozenset(found.members) - (set(missing) - self._returning)
         self._follow(now)
         self.version += 1
+
+    def bar(self, found: Attempt, unit: str, now: float) -> None:
+        """Give an attempt up over a unit whose vector is none; what is left of the round is for the others."""
+        self._barred.add((found.spot[0], unit))
+        self.abort(found, (unit,), now)
 
     def _follow(self, now: float) -> None:
         """Open the place that comes next if somebody has been waiting for it."""
@@ -220,7 +256,12 @@ class Course:
         phase = current.phase
         assert phase is not None
         if phase != "join":
-            self.abort(current, current.lacking(phase), now)
+            if current.enough(phase):
+                current.gone |= set(current.lacking(phase))
+                self._settle(current, now)
+                self.version += 1
+            else:
+                self.abort(current, current.lacking(phase), now)
         elif len(current.envelopes["join"]) >= self._minimum:
             self._close_gathering(current, now)
         else:
@@ -252,17 +293,17 @@ class Course:
                 current.remove_join(unit, awaited=unit in back_soon)
             self._gather(current, now)
             return
-        lost = gone & set(current.members)
+        lost = gone & set(current.standing) - current.gone
         if current.phase == "reveal":
             lost -= current.envelopes["reveal"].keys()
         if lost:
-            self.abort(current, tuple(sorted(lost)), now)
+            self._lose(current, lost, now)
 
     # -- what a member is told
 
     def answer(self, found: Attempt | None, unit: str, spot: Spot, phase: Phase) -> Exchanged:
         """How a phase stands for a unit; ``found`` is the attempt that its message went to, if it did."""
-        if found is not None and found.fate == "done" and unit in found.members:
+        if found is not None and found.fate == "done" and unit in found.standing:
             return _complete(found, phase)
         if self.over:
             return Exchanged(self.over, missing=self._missing, round=spot[0], attempt=spot[1])
@@ -271,7 +312,7 @@ class Course:
         if found.fate == "aborted":
             to = self._where(unit)
             return Exchanged("aborted", missing=found.missing, round=to[0], attempt=to[1])
-        if found.members and unit not in found.members:
+        if found.members and unit not in found.standing:
             return self._stale(unit)
         if found.gathering and phase != "join" and unit not in found.envelopes["join"]:
             return _lost(spot, phase)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.aggregation.schemes import scheme_of
 from trustspace.domain.bodies import Job
 from trustspace.domain.records import GrantRecord, JobRecord, OfferRecord
 from trustspace.errors import PermissionDenied, Unavailable
@@ -78,6 +80,16 @@ class Relay:
         if board is not None:
             board.contribute(caller.party, (place.round, place.attempt), envelope, total_bytes, pieces)
 
+    def deal(self, caller: Caller, place: Place, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """See ``transport.rounds.Rounds``."""
+        board = self._board(caller, place)
+        if board is not None:
+            board.deal(caller.party, (place.round, place.attempt), total_bytes, pieces)
+
+    def shares(self, caller: Caller, place: Place) -> Iterator[tuple[int, bytes]]:
+        """See ``transport.rounds.Rounds``."""
+        return self._standing_board(caller, place).shares(caller.party, (place.round, place.attempt))
+
     def sum(self, caller: Caller, place: Place) -> Iterator[bytes]:
         """See ``transport.rounds.Rounds``."""
         return self._standing_board(caller, place).sum(caller.party, (place.round, place.attempt))
@@ -128,7 +140,8 @@ class Relay:
 
     def _made(self, job: Job, offers: Mapping[str, str]) -> Board:
         wait = wait_seconds_of(job.parameters)
-        return Board(self._store, offers, job.minimum_participants, wait, self._clock)
+        scheme = scheme_of(job.sums.scheme, job.sums.needed) if job.sums is not None else PairwiseMasks()
+        return Board(self._store, offers, job.minimum_participants, wait, self._clock, scheme)
 
     def _offers(self, job: JobRecord) -> dict[str, str]:
         """By source unit, the offer that stands for it in the run."""

@@ -14,15 +14,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.aggregation.scheme import Scheme
 from trustspace.errors import InvalidInput, InvalidTransition, PermissionDenied, Stale, Unavailable
 from trustspace.space.attempt import Attempt, Spot
 from trustspace.space.course import Course
-from trustspace.space.sums import WORD_BYTES, Vector, VectorStore, add
+from trustspace.space.sums import WORD_BYTES, Malformed, Vector, VectorStore, add
 from trustspace.transport.rounds import INLINE_BYTES, WAIT_SECONDS, Exchanged, Phase, Place
 
-MAX_ENVELOPE_BYTES = 128 << 10
-# Two float32 of a model of 250 million parameters, and room for the numbers beside it.
-MAX_VECTOR_BYTES = WORD_BYTES * (2 * 250_000_000 + 1_000_000)
+MAX_ENVELOPE_BYTES = 256 << 10
+# A model of a thousand million parameters, and room for the numbers beside it.
+MAX_VECTOR_BYTES = WORD_BYTES * (1 << 30)
+# What a member seals to each: a share of a secret, of up to 64 KiB and what proves it.
+MAX_DEAL_BYTES = 256 * (80 << 10)
 # A member whose connection broke asks again before the space knows that the old call has nobody behind it.
 WAITING_PER_UNIT = 4
 # The same of uploads: each that hangs holds a thread, and its place on the disk.
@@ -31,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Unwanted(Exception):
-    """The attempt that a vector was for is over."""
+    """The attempt that a vector was for is over, or another vector takes one's place."""
 
 
 class Board:
@@ -44,12 +48,21 @@ class Board:
         minimum: int,
         wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        scheme: Scheme | None = None,
     ) -> None:
-        """``offers``: by source unit, what it stands in the run with. ``minimum``: members of an attempt."""
+        """``offers``: by source unit, what it stands in the run with. ``minimum``: members of an attempt.
+
+        ``scheme``: how its vectors are added, and how many members open a sum; by default pairwise masks.
+        """
         self._store = store
-        self._course = Course(offers, minimum, wait_seconds)
+        self._scheme = scheme or PairwiseMasks()
+        needed = self._scheme.needed(len(offers))
+        self._course = Course(offers, minimum, wait_seconds, needed if needed < len(offers) else 0)
         self._clock = clock
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        # Woken more often: whenever a piece of a vector has come. Only who adds waits for it.
+        self._arrived = threading.Condition(lock)
         self._closed = False
         self._waiting: Counter[str] = Counter()
         self._uploading: Counter[str] = Counter()
@@ -62,9 +75,12 @@ class Board:
             try:
                 self._course.tick(self._clock())
                 yield self._course
+                # Also where it is the clock, or somebody's leaving, that settled who is in the sum.
+                self._add_if_complete(self._course.current)
             finally:
                 if self._course.version != before:
                     self._changed.notify_all()
+                self._arrived.notify_all()
 
     # -- what a member does
 
@@ -79,6 +95,8 @@ class Board:
     ) -> Exchanged:
         """Take a member's message (empty: none) and wait for the phase; see ``transport.rounds.Rounds``."""
         _check_message(spot, phase, envelope, data)
+        if data:
+            self._check_length(len(data))
         vector = self._store.receive(len(data), [data], lambda: None) if data else None
         end = time.monotonic() + wait_seconds
         with self._turn() as course:
@@ -93,6 +111,13 @@ class Board:
         finally:
             with self._changed:
                 self._waiting[unit] -= 1
+
+    def _check_length(self, total_bytes: int) -> None:
+        if not 0 < total_bytes <= MAX_VECTOR_BYTES or total_bytes % (WORD_BYTES * self._scheme.block):
+            raise InvalidInput(
+                "A vector is between 1 and {limit} words of 32 bits, and whole blocks of {block}.",
+                limit=MAX_VECTOR_BYTES // WORD_BYTES, block=self._scheme.block,
+            )  # fmt: skip
 
     def _wait(self, found: Attempt | None, unit: str, spot: Spot, phase: Phase, end: float) -> Exchanged:
         while True:
@@ -115,10 +140,12 @@ class Board:
         Returns quietly when its attempt is over: ``exchange`` tells.
         """
         _check_message(spot, "contribution", envelope, b"")
-        _check_length(total_bytes)
+        self._check_length(total_bytes)
         with self._turn() as course:
             found = course.at(spot)
             if course.over or found is None or found.fate or unit not in found.members:
+                return
+            if found.included and unit not in found.included:
                 return
             if unit in found.envelopes["contribution"]:
                 if envelope:
@@ -133,18 +160,21 @@ class Board:
             if found.total is None or found.total.size != total_bytes:
                 # The place for the sum is taken now: who contributes hears it if there is none.
                 found.total = self._store.reserve(total_bytes)
-            mine = found.uploads[unit] = object()
+            vector = self._store.reserve(total_bytes)
+            found.uploads[unit] = vector
             self._uploading[unit] += 1
 
         def go_on() -> None:
-            if found.fate or self._closed:
-                raise _Unwanted
-            if found.uploads.get(unit) is not mine:
-                raise Stale("Another upload of this contribution has taken its place.")
+            with self._arrived:
+                self._arrived.notify_all()
+                if found.fate or self._closed:
+                    raise _Unwanted
+                if found.uploads.get(unit) is not vector:
+                    raise Stale("Another upload of this contribution has taken its place.")
 
         try:
             with contextlib.suppress(_Unwanted):
-                vector = self._store.receive(total_bytes, pieces, go_on)
+                self._store.fill(vector, pieces, go_on)
                 with self._turn() as course:
                     go_on()
                     del found.uploads[unit]
@@ -153,8 +183,54 @@ class Board:
                         course.post(found, unit, "contribution", envelope, None, self._clock())
                         self._add_if_complete(found)
         finally:
+            with self._arrived:
+                self._uploading[unit] -= 1
+                if found.uploads.get(unit) is vector:
+                    del found.uploads[unit]
+                self._arrived.notify_all()
+
+    def deal(self, unit: str, spot: Spot, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """Take in what a member has sealed to each member, by position; the first that it hands in counts."""
+        with self._turn() as course:
+            found = course.at(spot)
+            if course.over or found is None or found.fate or unit not in found.members or unit in found.deals:
+                return
+            if found.included and unit not in found.included:
+                return
+            found.require_open("contribution")
+            if not found.needed or not 0 < total_bytes <= MAX_DEAL_BYTES or total_bytes % len(found.members):
+                raise InvalidInput("These are not shares for every member of the attempt.")
+            if self._uploading[unit] >= UPLOADS_PER_UNIT:
+                raise Unavailable(
+                    "This source unit is sending several contributions already.", fix="Try again."
+                )
+            self._uploading[unit] += 1
+
+        def go_on() -> None:
+            if found.fate or self._closed:
+                raise _Unwanted
+
+        try:
+            with contextlib.suppress(_Unwanted):
+                sealed = self._store.receive(total_bytes, pieces, go_on)
+                with self._turn():
+                    go_on()
+                    found.deals.setdefault(unit, sealed)
+        finally:
             with self._changed:
                 self._uploading[unit] -= 1
+
+    def shares(self, unit: str, spot: Spot) -> Iterator[tuple[int, bytes]]:
+        """What the sum's members have sealed to this one, with their positions in the set. Errors as ``sum`` has."""
+        found, _, _ = self._added(unit, spot)
+        own = found.members.index(unit)
+        with self._changed:
+            deals = [(found.members.index(giver), found.deals.get(giver)) for giver in found.included]
+        for position, deal in deals:
+            if deal is None:
+                raise Stale("This attempt of the round is over.")
+            length = deal.size // len(found.members)
+            yield position, deal.read(own * length, length)
 
     def sum(self, unit: str, spot: Spot) -> Iterator[bytes]:
         """The sum, in pieces. Raises Stale, PermissionDenied, InvalidTransition."""
@@ -162,28 +238,34 @@ class Board:
         return (total.read(start, length) for start, length in self._pieces(found, total))
 
     def contributions(self, unit: str, spot: Spot) -> Iterator[tuple[int, bytes]]:
-        """Every member's vector: a piece of every member, in the order of the set, then the next piece."""
+        """Every vector in the sum: a piece of every member, in the order of the set, then the next piece."""
         found, total, vectors = self._added(unit, spot)
+        if found.needed and unit not in found.checkers():
+            # Whoever has every vector and enough helpers needs nobody else to open each.
+            raise PermissionDenied("The vectors of a sum are for the member that adds them up again.")
         return (
-            (member, vector.read(start, length))
+            (position, vector.read(start, length))
             for start, length in self._pieces(found, total)
-            for member, vector in enumerate(vectors)
+            for position, vector in vectors
         )
 
-    def _added(self, unit: str, spot: Spot) -> tuple[Attempt, Vector, list[Vector]]:
+    def _added(self, unit: str, spot: Spot) -> tuple[Attempt, Vector, list[tuple[int, Vector]]]:
         with self._turn() as course:
             found = course.at(spot)
             if course.over or found is None or found.fate:
                 raise Stale("This attempt of the round is over.")
-            if unit not in found.members:
+            if unit not in found.standing:
                 raise PermissionDenied("The caller is not in this attempt of the round.")
             if "contribution" not in found.results or found.total is None:
                 raise InvalidTransition("The contributions of this attempt are not added yet.")
             # Held by the reader too: what is being read stays, also when the board lets it go.
-            return found, found.total, [found.vectors[member] for member in found.members]
+            vectors = [
+                (i, found.vectors[unit]) for i, unit in enumerate(found.members) if unit in found.included
+            ]
+            return found, found.total, vectors
 
     def _pieces(self, found: Attempt, vector: Vector) -> Iterator[tuple[int, int]]:
-        for piece in vector.pieces():
+        for piece in vector.pieces(self._scheme.block):
             if self._closed or found.fate in ("aborted", "failed"):
                 raise Stale("This attempt of the round is over.")
             yield piece
@@ -213,45 +295,79 @@ class Board:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._arrived.notify_all()
 
     # -- adding
 
     def _add_if_complete(self, found: Attempt | None) -> None:
-        """Add when the last contribution has come: a small sum at once, a large one in a thread of its own."""
-        if found is None or found.fate or found.adding or found.phase != "contribution":
+        """Add when the last contribution has come: a small sum at once; a large one while they come, in a thread."""
+        if found is None or found.fate or found.phase != "contribution":
             return
-        if found.lacking("contribution"):
+        if not found.included and not found.lacking("contribution"):
+            found.narrow()
+        vectors = found.addends()
+        if found.adding or vectors is None:
             return
-        found.adding, vectors = True, [found.vectors[member] for member in found.members]
-        if found.length <= INLINE_BYTES:
-            self._add(found, vectors)
+        found.adding = True
+        if vectors[0].size <= INLINE_BYTES:
+            with contextlib.suppress(_Unwanted):
+                self._add(found, vectors)
         else:
-            threading.Thread(target=self._add, args=(found, vectors), name="round-sum", daemon=True).start()
+            threading.Thread(target=self._follow, args=(found,), name="round-sum", daemon=True).start()
+
+    def _follow(self, found: Attempt) -> None:
+        """Add what comes in: anew whenever another vector takes the place of one. One thread for each attempt."""
+        while True:
+            with self._changed:
+                vectors = found.addends()
+                if self._closed or found.fate or found.phase != "contribution" or vectors is None:
+                    found.adding = False
+                    return
+            with contextlib.suppress(_Unwanted):
+                self._add(found, vectors)
 
     def _add(self, found: Attempt, vectors: list[Vector]) -> None:
-        def go_on() -> None:
-            if found.fate or self._closed:
-                raise _Unwanted
+        """Add these vectors as they come in; once it is settled that they are those that count, say what came of it."""
 
-        with contextlib.suppress(_Unwanted):
-            total, small = None, b""
-            try:
-                fits = found.total is not None and found.total.size == found.length
-                total = found.total if fits else self._store.reserve(found.length)
-                assert total is not None
-                add(total, vectors, go_on)
-                if total.size <= INLINE_BYTES:
-                    small = total.read(0, total.size)
-            except (OSError, Unavailable) as error:
-                _LOG.error("the sum of round %s, attempt %s cannot be written: %s", *found.spot, str(error))
-                total = None
-            with self._turn() as course:
-                go_on()
-                if total is None:
-                    course.abort(found, (), self._clock())
-                else:
-                    found.total, found.sum = total, small
-                    course.complete(found, "contribution", self._clock())
+        def until(ready: Callable[[], bool]) -> None:
+            with self._arrived:
+                self._arrived.wait_for(lambda: unwanted() or ready())
+                if unwanted():
+                    raise _Unwanted
+
+        def unwanted() -> bool:
+            return self._closed or bool(found.fate) or found.addends() != vectors
+
+        def come(end: int) -> None:
+            until(lambda: all(vector.filled >= end for vector in vectors))
+
+        total, small = None, b""
+        malformed = -1
+        try:
+            fits = found.total is not None and found.total.size == vectors[0].size
+            total = found.total if fits else self._store.reserve(vectors[0].size)
+            assert total is not None
+            add(total, vectors, self._scheme, come)
+            if total.size <= INLINE_BYTES:
+                small = total.read(0, total.size)
+        except (OSError, Unavailable) as error:
+            _LOG.error("the sum of round %s, attempt %s cannot be written: %s", *found.spot, str(error))
+            total = None
+        except Malformed as error:
+            # Whose it is goes no further in this round; the others try again without.
+            malformed, total = error.number, None
+        until(lambda: bool(found.included))
+        with self._turn() as course:
+            until(lambda: True)
+            if malformed >= 0:
+                unit = found.included[malformed]
+                _LOG.warning("round %s, attempt %s: the vector of %s is none", *found.spot, unit[:12])
+                course.bar(found, unit, self._clock())
+            elif total is None:
+                course.abort(found, (), self._clock())
+            else:
+                found.total, found.sum = total, small
+                course.complete(found, "contribution", self._clock())
 
 
 class LocalRounds:
@@ -277,6 +393,14 @@ class LocalRounds:
         """See ``Rounds``."""
         self._board.contribute(self._unit, (place.round, place.attempt), envelope, total_bytes, pieces)
 
+    def deal(self, place: Place, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """See ``Rounds``."""
+        self._board.deal(self._unit, (place.round, place.attempt), total_bytes, pieces)
+
+    def shares(self, place: Place) -> Iterator[tuple[int, bytes]]:
+        """See ``Rounds``."""
+        return self._board.shares(self._unit, (place.round, place.attempt))
+
     def sum(self, place: Place) -> Iterator[bytes]:
         """See ``Rounds``."""
         return self._board.sum(self._unit, (place.round, place.attempt))
@@ -296,11 +420,3 @@ def _check_message(spot: Spot, phase: Phase, envelope: bytes, data: bytes) -> No
             raise InvalidInput("Only the phase {phase} takes a vector.", phase="contribution")
         if len(data) > INLINE_BYTES:
             raise InvalidInput("A vector of more than {limit} bytes is handed in first.", limit=INLINE_BYTES)
-        _check_length(len(data))
-
-
-def _check_length(total_bytes: int) -> None:
-    if not 0 < total_bytes <= MAX_VECTOR_BYTES or total_bytes % WORD_BYTES:
-        raise InvalidInput(
-            "A vector is between 1 and {limit} words of 32 bits.", limit=MAX_VECTOR_BYTES // WORD_BYTES
-        )

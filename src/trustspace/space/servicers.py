@@ -152,7 +152,10 @@ class RoundsServicer(rounds_pb2_grpc.RoundsServicer):
             raise InvalidInput("The upload does not say what it is.")
         first = chunk.first
         pieces = (chunk.data for chunk in chain([chunk], request_iterator))
-        self._relay.contribute(caller(context), _place(first), first.envelope, first.total_bytes, pieces)
+        if first.shares:
+            self._relay.deal(caller(context), _place(first), first.total_bytes, pieces)
+        else:
+            self._relay.contribute(caller(context), _place(first), first.envelope, first.total_bytes, pieces)
         return rounds_pb2.ContributeReply()
 
     def Sum(  # noqa: N802
@@ -160,6 +163,12 @@ class RoundsServicer(rounds_pb2_grpc.RoundsServicer):
     ) -> Iterator[rounds_pb2.SumChunk]:
         for piece in self._relay.sum(caller(context), _place(request)):
             yield rounds_pb2.SumChunk(data=piece)
+
+    def Shares(  # noqa: N802
+        self, request: rounds_pb2.SumRequest, context: grpc.ServicerContext
+    ) -> Iterator[rounds_pb2.ContributionChunk]:
+        for member, sealed in self._relay.shares(caller(context), _place(request)):
+            yield rounds_pb2.ContributionChunk(member=member, data=sealed)
 
     def Contributions(  # noqa: N802
         self, request: rounds_pb2.SumRequest, context: grpc.ServicerContext

@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from trustspace.aggregation.scheme import add_into
+from trustspace.aggregation.scheme import Scheme
 from trustspace.errors import InvalidInput, Unavailable
 
 WORD_BYTES = 4
@@ -27,23 +27,29 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class Vector:
-    """``size`` bytes that were written once, piece by piece, and can be read by many at once."""
+    """``size`` bytes that are written once, piece by piece, and can be read by many at once.
+
+    Of a vector that still comes in, the first ``filled`` bytes are there.
+    """
 
     def __init__(self, size: int, file: IO[bytes] | None) -> None:
         self.size = size
+        self.filled = 0
         # Closed by whoever lets go of the vector last, so that a reader never meets another file's descriptor.
         self._file = file
         self._memory = bytearray(size) if file is None else bytearray()
 
     def write(self, start: int, data: bytes | memoryview) -> None:
         """Write at an offset, all of it. Raises OSError."""
+        end = start + len(data)
         if self._file is None:
-            self._memory[start : start + len(data)] = data
-            return
-        rest = memoryview(data)
-        while rest:
-            taken = os.pwrite(self._file.fileno(), rest, start)
-            start, rest = start + taken, rest[taken:]
+            self._memory[start:end] = data
+        else:
+            rest = memoryview(data)
+            while rest:
+                taken = os.pwrite(self._file.fileno(), rest, start)
+                start, rest = start + taken, rest[taken:]
+        self.filled = max(self.filled, end)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill ``target`` with the bytes from ``start`` on. Raises OSError."""
@@ -66,10 +72,19 @@ class Vector:
         """Whether the other has the same bytes. Both are read whole: for small ones. Raises OSError."""
         return self.size == other.size and self.read(0, self.size) == other.read(0, other.size)
 
-    def pieces(self) -> Iterator[tuple[int, int]]:
-        """(start, length) of every piece, in order."""
-        for start in range(0, self.size, PIECE_BYTES):
-            yield start, min(PIECE_BYTES, self.size - start)
+    def pieces(self, block: int) -> Iterator[tuple[int, int]]:
+        """(start, length) of every piece, in order: whole blocks of so many words, of about PIECE_BYTES."""
+        step = max(PIECE_BYTES // (WORD_BYTES * block), 1) * WORD_BYTES * block
+        for start in range(0, self.size, step):
+            yield start, min(step, self.size - start)
+
+
+class Malformed(Exception):
+    """A vector that is none of its scheme; ``number`` is its place among those that were added."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class VectorStore:
@@ -102,24 +117,27 @@ class VectorStore:
             return Vector(size, file)
 
     def receive(self, size: int, pieces: Iterable[bytes], go_on: Callable[[], None]) -> Vector:
-        """Take a vector in. ``go_on`` is called before every piece, and raises when it is not wanted any more.
+        """A vector, taken in; arguments and errors as ``fill`` has them, and nothing is left of one that fails."""
+        vector = self.reserve(size)
+        self.fill(vector, pieces, go_on)
+        return vector
+
+    def fill(self, vector: Vector, pieces: Iterable[bytes], go_on: Callable[[], None]) -> None:
+        """Take a vector in. ``go_on`` is called after every piece, and raises when it is not wanted any more.
 
         Raises:
-            InvalidInput: the pieces are together shorter or longer than ``size``.
-            Unavailable: the disk refuses; nothing is left of it.
+            InvalidInput: the pieces are together shorter or longer than the vector.
+            Unavailable: the disk refuses.
 
         """
-        vector, taken = self.reserve(size), 0
         for piece in pieces:
-            go_on()
-            if taken + len(piece) > size:
+            if vector.filled + len(piece) > vector.size:
                 raise InvalidInput("The contribution is longer than announced.")
             with self._room():
-                vector.write(taken, piece)
-            taken += len(piece)
-        if taken != size:
+                vector.write(vector.filled, piece)
+            go_on()
+        if vector.filled != vector.size:
             raise InvalidInput("The contribution is shorter than announced.", fix="Send it again.")
-        return vector
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:
@@ -129,17 +147,23 @@ class VectorStore:
             raise Unavailable("The space cannot hold a contribution now.", fix="Is its disk full?") from error
 
 
-def add(total: Vector, vectors: Sequence[Vector], go_on: Callable[[], None]) -> None:
-    """Write the sum of the vectors, word by word modulo 2^32, into ``total``; all have one size.
+def add(total: Vector, vectors: Sequence[Vector], scheme: Scheme, go_on: Callable[[int], None]) -> None:
+    """Write the sum of the vectors, as their scheme adds, into ``total``; all have one size, of whole blocks.
 
-    Two pieces are in memory at a time. ``go_on`` is called before every piece and raises to stop. Raises OSError.
+    Two pieces are in memory at a time. ``go_on`` is called before every piece with how many bytes of every vector
+    must be there for it: it waits for them, and raises to stop. Raises OSError, and Malformed for a vector that its
+    scheme refuses.
     """
-    words = [np.empty(min(PIECE_BYTES, total.size) // WORD_BYTES, dtype=np.uint32) for _ in range(2)]
-    for start, length in total.pieces():
-        go_on()
+    room = max((length for _, length in total.pieces(scheme.block)), default=0) // WORD_BYTES
+    words = [np.empty(room, dtype=np.uint32) for _ in range(2)]
+    for start, length in total.pieces(scheme.block):
+        go_on(start + length)
         summed, addend = (w[: length // WORD_BYTES] for w in words)
-        vectors[0].read_into(start, summed.view(np.uint8).data)
-        for vector in vectors[1:]:
+        summed[:] = 0  # and not the first vector as it is: every one is looked at by its scheme
+        for number, vector in enumerate(vectors):
             vector.read_into(start, addend.view(np.uint8).data)
-            add_into(summed, addend)
+            try:
+                scheme.add_into(summed, addend)
+            except InvalidInput:
+                raise Malformed(number) from None
         total.write(start, summed.view(np.uint8).data)

@@ -93,6 +93,15 @@ class Rounds(Protocol):
 
         """
 
+    def deal(self, place: Place, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """Hand in what this member seals to each member, by position, all of one length; before its vector.
+
+        Errors as ``contribute`` has them.
+        """
+
+    def shares(self, place: Place) -> Iterator[tuple[int, bytes]]:
+        """What the members of a completed contribution have sealed to this one: (position in the set, all of it)."""
+
     def sum(self, place: Place) -> Iterator[bytes]:
         """The sum of a completed contribution, in pieces. Raises Stale when the attempt is over."""
 
@@ -134,19 +143,32 @@ class RoundsLink:
 
     def contribute(self, place: Place, envelope: bytes, total_bytes: int, pieces: Iterable[bytes]) -> None:
         """See ``Rounds``."""
+        self._hand_in(place, envelope, total_bytes, pieces, shares=False)
+
+    def deal(self, place: Place, total_bytes: int, pieces: Iterable[bytes]) -> None:
+        """See ``Rounds``."""
+        self._hand_in(place, b"", total_bytes, pieces, shares=True)
+
+    def _hand_in(
+        self, place: Place, envelope: bytes, total_bytes: int, pieces: Iterable[bytes], *, shares: bool
+    ) -> None:
         header = rounds_pb2.ContributeHeader(
             job=place.job, run=place.run, round=place.round, attempt=place.attempt, envelope=envelope,
-            total_bytes=total_bytes,
+            total_bytes=total_bytes, shares=shares,
         )  # fmt: skip
 
         def chunks() -> Iterator[rounds_pb2.ContributeChunk]:
             yield rounds_pb2.ContributeChunk(first=header)
             for piece in pieces:
-                view = memoryview(piece).cast("B")
-                for start in range(0, len(view), INLINE_BYTES):
-                    yield rounds_pb2.ContributeChunk(data=bytes(view[start : start + INLINE_BYTES]))
+                for start in range(0, len(piece), INLINE_BYTES):
+                    yield rounds_pb2.ContributeChunk(data=piece[start : start + INLINE_BYTES])
 
         call(self._stub.Contribute, chunks(), timeout=STREAM_SECONDS)
+
+    def shares(self, place: Place) -> Iterator[tuple[int, bytes]]:
+        """See ``Rounds``."""
+        for chunk in _stream(self._stub.Shares(_sum_request(place), timeout=STREAM_SECONDS)):
+            yield chunk.member, chunk.data
 
     def sum(self, place: Place) -> Iterator[bytes]:
         """See ``Rounds``."""

@@ -15,7 +15,6 @@ from trustspace.aggregation.blocks import BLOCK_WORDS
 from trustspace.aggregation.fixedpoint import MAX_PARTICIPANTS, FixedPoint
 from trustspace.aggregation.keystream import SEGMENT_WORDS
 from trustspace.aggregation.masks import PairwiseMasks, Taken
-from trustspace.aggregation.scheme import add_into
 from trustspace.errors import InvalidInput, InvalidTransition, VerificationFailed
 
 CONTEXT = b"digest of the set"
@@ -38,6 +37,19 @@ def begin(members, context=CONTEXT, secrets=None):
     ]
 
 
+def reveal(side, members=2):
+    return side.reveal(range(members), {})
+
+
+def revealed(sides):
+    return {at: reveal(side, len(sides)) for at, side in enumerate(sides)}
+
+
+def opened(side, start, total, seeds):
+    assert side.unlock(range(len(seeds)), seeds, total) == ()
+    return side.open(start, total)
+
+
 def random_words(count, seed=1):
     return np.random.default_rng(seed).integers(0, 2**32, count, dtype=np.uint32)
 
@@ -51,7 +63,7 @@ def looks_uniform(words):
 def added(vectors):
     total = np.zeros(len(vectors[0]), np.uint32)
     for vector in vectors:
-        add_into(total, vector)
+        PairwiseMasks().add_into(total, vector)
     return total
 
 
@@ -61,9 +73,9 @@ def test_the_sum_opens_exactly_for_everybody(members, count, start):
     sides = begin(members)
     vectors = [random_words(count, seed) for seed in range(members)]
     total = added([side.protect(start, vector) for side, vector in zip(sides, vectors, strict=True)])
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
+    seeds = revealed(sides)
     for side in sides:
-        assert np.array_equal(side.open(start, total, seeds), added(vectors))
+        assert np.array_equal(opened(side, start, total, seeds), added(vectors))
 
 
 def test_a_full_set_of_256_members_at_the_bound():
@@ -71,9 +83,9 @@ def test_a_full_set_of_256_members_at_the_bound():
     own = form.encode(np.array([1, -1, 0.5, 5], np.float32), 1.0)
     sides = begin(MAX_PARTICIPANTS)
     total = added([side.protect(0, own) for side in sides])
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
-    opened = form.decode(sides[200].open(0, total, seeds))
-    assert np.all(np.abs(opened - [256, -256, 128, 256]) <= 256 * 0.5001 / form.scale)
+    seeds = revealed(sides)
+    sums = form.decode(opened(sides[200], 0, total, seeds))
+    assert np.all(np.abs(sums - [256, -256, 128, 256]) <= 256 * 0.5001 / form.scale)
     with pytest.raises(InvalidInput):
         PairwiseMasks().begin(0, {o: bytes(32) for o in range(1, 257)}, CONTEXT)
 
@@ -85,10 +97,10 @@ def test_what_is_sent_is_noise_and_so_is_every_partial_sum():
         assert looks_uniform(words)
     assert not looks_uniform(np.zeros(5000, np.uint32))
     # The private masks alone keep the complete sum closed: without one of them it stays noise.
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
+    seeds = revealed(sides)
     wrong = seeds | {1: bytes(32)}
-    assert looks_uniform(sides[0].open(0, added(sent), wrong))
-    assert not np.any(sides[0].open(0, added(sent), seeds))
+    assert looks_uniform(opened(sides[0], 0, added(sent), wrong))
+    assert not np.any(opened(sides[0], 0, added(sent), seeds))
 
 
 def test_a_wrong_secret_gives_noise():
@@ -96,8 +108,8 @@ def test_a_wrong_secret_gives_noise():
     sides = begin(3)
     sides[2] = PairwiseMasks().begin(2, {0: secrets[0, 2], 1: bytes(32)}, CONTEXT)
     total = added([side.protect(0, np.zeros(5000, np.uint32)) for side in sides])
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
-    assert looks_uniform(sides[0].open(0, total, seeds))
+    seeds = revealed(sides)
+    assert looks_uniform(opened(sides[0], 0, total, seeds))
 
 
 def test_masks_depend_on_context_positions_and_attempt():
@@ -121,7 +133,7 @@ def test_masks_depend_on_context_positions_and_attempt():
     # The same beginning twice: a fresh private seed each time.
     again = [PairwiseMasks().begin(0, {1: b"s" * 32}, b"one") for _ in range(2)]
     assert again[0].protect(0, zeros).tobytes() != again[1].protect(0, zeros).tobytes()
-    assert again[0].reveal() != again[1].reveal()
+    assert reveal(again[0]) != reveal(again[1])
 
 
 def test_vector_by_independent_means():
@@ -175,9 +187,9 @@ def test_opening_by_chunks_and_again():
     sides = begin(3)
     vectors = [random_words(3000, seed) for seed in range(3)]
     total = added([side.protect(0, vector) for side, vector in zip(sides, vectors, strict=True)])
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
+    seeds = revealed(sides)
     for a, b in [(0, 3000), (10, 13), (2000, 3000), (0, 7), (0, 0)]:
-        assert np.array_equal(sides[1].open(a, total[a:b], seeds), added(vectors)[a:b])
+        assert np.array_equal(opened(sides[1], a, total[a:b], seeds), added(vectors)[a:b])
 
 
 def test_a_position_is_protected_once():
@@ -215,9 +227,12 @@ def test_taken_positions_are_those_of_a_plain_set(stretches):
 def test_nothing_is_protected_after_revealing():
     side = begin(2)[0]
     side.protect(0, random_words(4))
-    seed = side.reveal()
+    seed = reveal(side)
     assert len(seed) == 32
-    assert side.reveal() == seed
+    assert reveal(side) == seed
+    for members, shares in (((0,), {}), (range(3), {}), (range(2), {0: b""})):
+        with pytest.raises(InvalidInput):
+            side.reveal(members, shares)
     with pytest.raises(InvalidTransition):
         side.protect(4, random_words(4))
 
@@ -226,9 +241,9 @@ def test_nothing_is_left_after_destroying():
     sides = begin(2)
     total = added([side.protect(0, random_words(4)) for side in sides])
     protecting = [weakref.ref(stream) for side in sides for stream in side._adding + side._subtracting]
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
-    sides[0].open(0, total, seeds)
-    opening = [weakref.ref(stream) for stream in sides[0]._opening[1]]
+    seeds = revealed(sides)
+    opened(sides[0], 0, total, seeds)
+    opening = [weakref.ref(stream) for stream in sides[0]._opening]
     assert (len(protecting), len(opening)) == (4, 2)
     assert all(stream() for stream in opening)
     assert not any(stream() for stream in protecting)
@@ -239,8 +254,8 @@ def test_nothing_is_left_after_destroying():
     assert not sides[0]._buffer.raw.any()
     for act in (
         lambda: sides[0].protect(4, random_words(4)),
-        lambda: sides[0].reveal(),
-        lambda: sides[0].open(0, total, seeds),
+        lambda: reveal(sides[0]),
+        lambda: opened(sides[0], 0, total, seeds),
     ):
         with pytest.raises(InvalidTransition):
             act()
@@ -256,7 +271,7 @@ def test_a_side_cannot_be_copied():
 def test_seeds_of_all_members_open_and_nothing_else():
     sides = begin(3)
     total = added([side.protect(0, random_words(4)) for side in sides])
-    seeds = {at: side.reveal() for at, side in enumerate(sides)}
+    seeds = revealed(sides)
     for bad in (
         {},
         {0: seeds[0], 1: seeds[1]},
@@ -265,12 +280,9 @@ def test_seeds_of_all_members_open_and_nothing_else():
         seeds | {0: bytes(32)},  # the own one, altered
     ):
         with pytest.raises(VerificationFailed):
-            sides[0].open(0, total, bad)
-    # A refused mapping leaves no trace, and one that is changed after use is checked again.
-    assert np.array_equal(sides[0].open(0, total, seeds), added([random_words(4)] * 3))
-    del seeds[2]
-    with pytest.raises(VerificationFailed):
-        sides[0].open(0, total, seeds)
+            opened(sides[0], 0, total, bad)
+    # A refused mapping leaves no trace.
+    assert np.array_equal(opened(sides[0], 0, total, seeds), added([random_words(4)] * 3))
 
 
 @pytest.mark.parametrize(
@@ -315,13 +327,13 @@ def test_the_input_is_left_alone():
 
 def test_adding_wraps_and_checks():
     total = np.array([2**32 - 1, 5], np.uint32)
-    add_into(total, np.array([2, 6], np.uint32))
+    PairwiseMasks().add_into(total, np.array([2, 6], np.uint32))
     assert total.tolist() == [1, 11]
     for bad in (np.zeros(3, np.uint32), np.zeros(2, np.int32), np.zeros(4, np.uint32)[::2]):
         with pytest.raises(InvalidInput):
-            add_into(total, bad)
+            PairwiseMasks().add_into(total, bad)
     with pytest.raises(InvalidInput):
-        add_into(np.zeros(2), np.zeros(2, np.uint32))
+        PairwiseMasks().add_into(np.zeros(2), np.zeros(2, np.uint32))
 
 
 def test_the_scheme_has_the_name_that_members_sign():

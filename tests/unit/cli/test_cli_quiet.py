@@ -2,7 +2,7 @@
 
 import pytest
 
-from trustspace.cli.quiet import DEFAULT_QUIET_BITS, budget_words
+from trustspace.cli.quiet import DEFAULT_QUIET_BITS, DEFAULT_SCORE_SUMS, budget_words, sums_words
 from trustspace.client import datasets
 from trustspace.domain.bodies import Policy
 from trustspace.errors import Unavailable
@@ -58,3 +58,14 @@ def test_a_policy_says_its_budget():
 
 def test_the_default_is_that_of_the_policy():
     assert Policy().quiet_millibits_per_developer == 1000 * DEFAULT_QUIET_BITS
+
+
+@pytest.mark.parametrize(
+    ("options", "sums"), [((), 200), (("--score-sums", "9"), 9), (("--score-sums", "0"), 0)]
+)
+def test_the_officer_sets_the_budget_of_sums(sealed, options, sums):
+    policy = sealed(*options)
+    assert policy.score_sums_per_developer == sums
+    assert policy.model_copy(update={"score_sums_per_developer": 200}) == datasets.DEFAULT_POLICY
+    assert Policy().score_sums_per_developer == DEFAULT_SCORE_SUMS
+    assert sums_words(sums) == (f"at most {sums} by all jobs of one developer" if sums else "none")

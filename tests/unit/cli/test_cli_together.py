@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from trustspace.aggregation.selection import PAIRWISE_MASKS
 from trustspace.cli import i18n, together
 from trustspace.cli.output import Output
 from trustspace.cli.rehearse import given_files
-from trustspace.domain.bodies import SMALL_SUMS, Artifact, DatasetUse, Job, UnitShares
+from trustspace.domain.bodies import SMALL_SUMS, Artifact, DatasetUse, Job, SumTerms, UnitShares
 from trustspace.domain.bodies import Output as OutputBody
 from trustspace.errors import InvalidInput
 
@@ -25,6 +26,7 @@ def job(kind="train", units=UNITS, minimum=3):
         title="t", kind=kind, purpose="p", source_units=units, developer="1" * 64, buyer="2" * 64, buyer_key="3" * 64,
         datasets=tuple(DatasetUse(dataset="4" * 64, source_unit=unit, columns=("x",)) for unit in units), code="",
         parameters={}, minimum_participants=minimum, release_quorum="all", evidence_kind="software", expires=0,
+        sums=SumTerms(scheme=PAIRWISE_MASKS, needed=0) if len(units) > 1 and kind != "compute" else None,
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from support.members import JOB, LOG, MANY_WORDS, RUN, WORDS, Circle, Given, Spa
 from trustspace.aggregation.fixedpoint import decode_reals
 from trustspace.domain.rounds import MemberSet, read_message
 from trustspace.domain.rounds import Place as SignedPlace
-from trustspace.enclave.rounds import NOTE_BYTES, Journal, RoundFailed
+from trustspace.enclave.failure import RoundFailed
+from trustspace.enclave.journal import Journal
+from trustspace.enclave.rounds import NOTE_BYTES
 from trustspace.enclave.vectors import Reals
 from trustspace.errors import LogCorrupted, Unavailable
 from trustspace.transport.rounds import Exchanged

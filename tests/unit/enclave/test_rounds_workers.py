@@ -10,10 +10,11 @@ import pytest
 from support.simulated import SimulatedLauncher
 
 from trustspace.aggregation.fixedpoint import WORDS_PER_REAL, FixedPoint, decode_reals
+from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.enclave import vectors, worker
-from trustspace.enclave.failure import RunError
+from trustspace.enclave.failure import RoundFailed, RunError
 from trustspace.enclave.federated import JointTraining
-from trustspace.enclave.rounds import NOTE_BYTES, RoundFailed, Sum
+from trustspace.enclave.rounds import NOTE_BYTES, Sum
 from trustspace.enclave.vectors import Reals, Update, UpdateSum
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.errors import InvalidInput
@@ -62,7 +63,7 @@ class Told:
 class Alone:
     """Rounds of one member: what it sends is what is summed. ``between`` runs after a vector is made, before it is sent."""
 
-    scheme = "none"
+    scheme = PairwiseMasks()
 
     def __init__(self, between=lambda: None):
         self.between, self.sent = between, []
@@ -140,6 +141,8 @@ def test_what_is_no_number_ends_the_run(hired, monkeypatch, bad):
     with pytest.raises(RunError) as ended:
         trained(hired, update=[0.5, bad, 0.125])
     assert ended.value.reason == "job-failed"
+    # By name: the update's second number is the first of model.weight's.
+    assert b"tensor model.weight" in ended.value.log
     # Where nobody looks, it is sent, and nobody can tell from the sum.
     monkeypatch.setattr(vectors, "squared_norm", lambda values: 1.0)
     monkeypatch.setattr(FixedPoint, "encode", unlooked)
@@ -200,7 +203,7 @@ def test_a_piece_is_copied_before_it_is_looked_at(monkeypatch):
 
     assert np.allclose(sent(change=True), UPDATE, atol=1e-6)
     # Control: a view in place of the copy lets the change through.
-    monkeypatch.setattr(vectors, "_copied", lambda values: iter([values]))
+    monkeypatch.setattr(vectors, "_copied", lambda values, start: values)
     assert np.allclose(sent(change=False), UPDATE, atol=1e-6)
     assert np.allclose(sent(change=True), 9.0, atol=1e-5)
 

@@ -17,7 +17,7 @@ EARLIER = Delivered(output=A, title="Earlier model", datasets=("ward-a",), bytes
 ELSEWHERE = Delivered(output=B, title="Other model", datasets=("ward-b",), bytes=900)
 
 TOGETHER = Participation(
-    rounds=22, smallest=4, minimum=3, source_units=4, own_part="all", scheme="pairwise-masks-v1"
+    rounds=22, smallest=4, minimum=3, source_units=4, own_part="all", scheme="pairwise-masks-v1", opened_by=4
 )
 TABLES = Disclosure(minimum=10, counts=40, hidden=8, derived=0, narrowest=5, alike=0)
 

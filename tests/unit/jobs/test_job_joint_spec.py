@@ -10,7 +10,7 @@ from test_job_spec import COMPUTE, TRAIN, check_message
 from trustspace.crypto.canonical import canonical_json
 from trustspace.domain.bodies import Job
 from trustspace.errors import InvalidInput, VerificationFailed
-from trustspace.jobs.agreement import agreed_parameters
+from trustspace.jobs.agreement import agreed_parameters, sum_terms
 from trustspace.jobs.artifacts import declared_artifacts
 from trustspace.jobs.messages import InvalidJobFile, problems_of
 from trustspace.jobs.spec import JobFile, Parameters, job_schema, parse_job_file
@@ -374,7 +374,7 @@ def test_a_source_unit_has_one_part_in_a_job():
         return Job.model_construct(
             kind="train", code="", datasets=[type("Use", (), use)() for use in uses],
             parameters=parameters.to_json(), minimum_participants=2, release_quorum="all",
-            evidence_kind="software",
+            evidence_kind="software", sums=sum_terms(parameters),
         )  # fmt: skip
 
     assert agreed_parameters(job(units), lambda _: _Named()) == Parameters.from_json(parameters.to_json())

@@ -117,7 +117,7 @@ def make_package(path):
     return path
 
 
-def test_the_measurement_is_of_every_python_file_and_its_place(tmp_path):
+def test_the_measurement_is_of_every_source_file_and_its_place(tmp_path):
     package = make_package(tmp_path / "trustspace")
     first = measure_package(package)
     assert first == measure_package(package)
@@ -127,7 +127,8 @@ def test_the_measurement_is_of_every_python_file_and_its_place(tmp_path):
     changed = measure_package(package)
     (package / "space" / "two.py").rename(package / "space" / "three.py")
     moved = measure_package(package)
-    assert len({first, changed, moved}) == 3
+    (package / "space" / "kernel.c").write_text("int x;")
+    assert len({first, changed, moved, measure_package(package)}) == 4
 
 
 def test_the_measurement_can_be_recomputed_with_other_tools(tmp_path):

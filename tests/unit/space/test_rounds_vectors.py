@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from space_rounds import LARGE, Table, added, message, pieces, vector, words
 
+from trustspace.aggregation.masks import PairwiseMasks
 from trustspace.errors import (
     AlreadyExists,
     InvalidInput,
@@ -43,7 +44,7 @@ def full(*_arguments):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def never() -> None:
+def never(*_arguments) -> None:
     """Nobody stops this."""
 
 
@@ -66,10 +67,10 @@ def test_sums_are_those_of_the_words(tmp_path, count, units):
     store = VectorStore(tmp_path)
     vectors = [store.receive(4 * count, pieces(vector(u, count), 999_999), never) for u in units]
     total = store.reserve(4 * count)
-    add(total, vectors, never)
+    add(total, vectors, PairwiseMasks(), never)
     assert total.read(0, total.size) == added(units, count)
     assert [v.read(0, v.size) for v in vectors] == [vector(u, count) for u in units]
-    assert b"".join(total.read(start, length) for start, length in total.pieces()) == added(units, count)
+    assert b"".join(total.read(start, length) for start, length in total.pieces(1)) == added(units, count)
 
 
 def test_the_small_are_in_memory_and_the_large_in_files_without_names(tmp_path):
@@ -355,6 +356,6 @@ def test_words_wrap(tmp_path):
     most = np.full(3, 2**32 - 1, dtype="<u4").tobytes()
     vectors = [store.receive(12, [most], never) for _ in range(3)]
     total = store.reserve(12)
-    add(total, vectors, never)
+    add(total, vectors, PairwiseMasks(), never)
     assert np.frombuffer(total.read(0, 12), dtype="<u4").tolist() == [2**32 - 3] * 3
     assert words("a").dtype == np.uint32

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrustspace/api/v1/rounds.proto\x12\rtrustspace.v1\"\x95\x01\n\x0f\x45xchangeRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x06 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x12\x19\n\x11wait_milliseconds\x18\x08 \x01(\r\"q\n\rExchangeReply\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x11\n\tenvelopes\x18\x02 \x03(\x0c\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\r\n\x05round\x18\x05 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\"s\n\x10\x43ontributeHeader\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08\x65nvelope\x18\x05 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x04\"O\n\x0f\x43ontributeChunk\x12.\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1f.trustspace.v1.ContributeHeader\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x11\n\x0f\x43ontributeReply\"F\n\nSumRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"\x18\n\x08SumChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"1\n\x11\x43ontributionChunk\x12\x0e\n\x06member\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xaf\x02\n\x06Rounds\x12H\n\x08\x45xchange\x12\x1e.trustspace.v1.ExchangeRequest\x1a\x1c.trustspace.v1.ExchangeReply\x12N\n\nContribute\x12\x1e.trustspace.v1.ContributeChunk\x1a\x1e.trustspace.v1.ContributeReply(\x01\x12;\n\x03Sum\x12\x19.trustspace.v1.SumRequest\x1a\x17.trustspace.v1.SumChunk0\x01\x12N\n\rContributions\x12\x19.trustspace.v1.SumRequest\x1a .trustspace.v1.ContributionChunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etrustspace/api/v1/rounds.proto\x12\rtrustspace.v1\"\x95\x01\n\x0f\x45xchangeRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x06 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x12\x19\n\x11wait_milliseconds\x18\x08 \x01(\r\"q\n\rExchangeReply\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x11\n\tenvelopes\x18\x02 \x03(\x0c\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\r\n\x05round\x18\x05 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\"\x83\x01\n\x10\x43ontributeHeader\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08\x65nvelope\x18\x05 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06shares\x18\x07 \x01(\x08\"O\n\x0f\x43ontributeChunk\x12.\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1f.trustspace.v1.ContributeHeader\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x11\n\x0f\x43ontributeReply\"F\n\nSumRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"\x18\n\x08SumChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"1\n\x11\x43ontributionChunk\x12\x0e\n\x06member\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xf8\x02\n\x06Rounds\x12H\n\x08\x45xchange\x12\x1e.trustspace.v1.ExchangeRequest\x1a\x1c.trustspace.v1.ExchangeReply\x12N\n\nContribute\x12\x1e.trustspace.v1.ContributeChunk\x1a\x1e.trustspace.v1.ContributeReply(\x01\x12;\n\x03Sum\x12\x19.trustspace.v1.SumRequest\x1a\x17.trustspace.v1.SumChunk0\x01\x12G\n\x06Shares\x12\x19.trustspace.v1.SumRequest\x1a .trustspace.v1.ContributionChunk0\x01\x12N\n\rContributions\x12\x19.trustspace.v1.SumRequest\x1a .trustspace.v1.ContributionChunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGEREQUEST']._serialized_end=199
   _globals['_EXCHANGEREPLY']._serialized_start=201
   _globals['_EXCHANGEREPLY']._serialized_end=314
-  _globals['_CONTRIBUTEHEADER']._serialized_start=316
-  _globals['_CONTRIBUTEHEADER']._serialized_end=431
-  _globals['_CONTRIBUTECHUNK']._serialized_start=433
-  _globals['_CONTRIBUTECHUNK']._serialized_end=512
-  _globals['_CONTRIBUTEREPLY']._serialized_start=514
-  _globals['_CONTRIBUTEREPLY']._serialized_end=531
-  _globals['_SUMREQUEST']._serialized_start=533
-  _globals['_SUMREQUEST']._serialized_end=603
-  _globals['_SUMCHUNK']._serialized_start=605
-  _globals['_SUMCHUNK']._serialized_end=629
-  _globals['_CONTRIBUTIONCHUNK']._serialized_start=631
-  _globals['_CONTRIBUTIONCHUNK']._serialized_end=680
-  _globals['_ROUNDS']._serialized_start=683
-  _globals['_ROUNDS']._serialized_end=986
+  _globals['_CONTRIBUTEHEADER']._serialized_start=317
+  _globals['_CONTRIBUTEHEADER']._serialized_end=448
+  _globals['_CONTRIBUTECHUNK']._serialized_start=450
+  _globals['_CONTRIBUTECHUNK']._serialized_end=529
+  _globals['_CONTRIBUTEREPLY']._serialized_start=531
+  _globals['_CONTRIBUTEREPLY']._serialized_end=548
+  _globals['_SUMREQUEST']._serialized_start=550
+  _globals['_SUMREQUEST']._serialized_end=620
+  _globals['_SUMCHUNK']._serialized_start=622
+  _globals['_SUMCHUNK']._serialized_end=646
+  _globals['_CONTRIBUTIONCHUNK']._serialized_start=648
+  _globals['_CONTRIBUTIONCHUNK']._serialized_end=697
+  _globals['_ROUNDS']._serialized_start=700
+  _globals['_ROUNDS']._serialized_end=1076
 # @@protoc_insertion_point(module_scope)

@@ -43,20 +43,22 @@ class ExchangeReply(_message.Message):
     def __init__(self, status: _Optional[str] = ..., envelopes: _Optional[_Iterable[bytes]] = ..., missing: _Optional[_Iterable[str]] = ..., data: _Optional[bytes] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class ContributeHeader(_message.Message):
-    __slots__ = ("job", "run", "round", "attempt", "envelope", "total_bytes")
+    __slots__ = ("job", "run", "round", "attempt", "envelope", "total_bytes", "shares")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
     job: str
     run: str
     round: int
     attempt: int
     envelope: bytes
     total_bytes: int
-    def __init__(self, job: _Optional[str] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., envelope: _Optional[bytes] = ..., total_bytes: _Optional[int] = ...) -> None: ...
+    shares: bool
+    def __init__(self, job: _Optional[str] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., attempt: _Optional[int] = ..., envelope: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., shares: _Optional[bool] = ...) -> None: ...
 
 class ContributeChunk(_message.Message):
     __slots__ = ("first", "data")

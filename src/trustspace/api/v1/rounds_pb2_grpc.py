@@ -50,6 +50,11 @@ class RoundsStub:
                 request_serializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.SerializeToString,
                 response_deserializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumChunk.FromString,
                 _registered_method=True)
+        self.Shares = channel.unary_stream(
+                '/trustspace.v1.Rounds/Shares',
+                request_serializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.SerializeToString,
+                response_deserializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.ContributionChunk.FromString,
+                _registered_method=True)
         self.Contributions = channel.unary_stream(
                 '/trustspace.v1.Rounds/Contributions',
                 request_serializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.SerializeToString,
@@ -82,6 +87,13 @@ class RoundsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Shares(self, request, context):
+        """What the members of the sum have sealed to the caller, so that it can help to open the sum: one chunk of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Contributions(self, request, context):
         """The vectors themselves, for the member that adds them again: a piece of every member, then the next piece.
         """
@@ -106,6 +118,11 @@ def add_RoundsServicer_to_server(servicer, server):
                     servicer.Sum,
                     request_deserializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.FromString,
                     response_serializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumChunk.SerializeToString,
+            ),
+            'Shares': grpc.unary_stream_rpc_method_handler(
+                    servicer.Shares,
+                    request_deserializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.FromString,
+                    response_serializer=trustspace_dot_api_dot_v1_dot_rounds__pb2.ContributionChunk.SerializeToString,
             ),
             'Contributions': grpc.unary_stream_rpc_method_handler(
                     servicer.Contributions,
@@ -195,6 +212,33 @@ class Rounds:
             '/trustspace.v1.Rounds/Sum',
             trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.SerializeToString,
             trustspace_dot_api_dot_v1_dot_rounds__pb2.SumChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Shares(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trustspace.v1.Rounds/Shares',
+            trustspace_dot_api_dot_v1_dot_rounds__pb2.SumRequest.SerializeToString,
+            trustspace_dot_api_dot_v1_dot_rounds__pb2.ContributionChunk.FromString,
             options,
             channel_credentials,
             insecure,
