@@ -89,6 +89,7 @@ def test_there_is_one_row_for_each_scheme_step_size_and_number_of_threads(tmp_pa
         assert {(p.name, step, params, 1) for p in PARAMETERS for step in STEPS} <= found
 
 
+@pytest.mark.slow
 def test_a_part_that_is_run_again_leaves_the_others_and_the_picture_is_one(tmp_path):
     first = run(tmp_path, "--no-peers", "--part", "growth")
     content = run(tmp_path, "--no-peers", "--part", "memory")

@@ -107,7 +107,7 @@ def check_form(content, name):
         "submit",
         "ledger",
         pytest.param("aggregation", marks=pytest.mark.slow),
-        pytest.param("job", marks=pytest.mark.isolation),
+        pytest.param("job", marks=(pytest.mark.isolation, pytest.mark.slow)),
         *(pytest.param(n, marks=(pytest.mark.isolation, pytest.mark.slow)) for n in ("rounds", "sandbox")),
     ],
 )

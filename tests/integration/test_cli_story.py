@@ -132,6 +132,7 @@ def write_inputs(root: Path) -> None:
     (root / "job.toml").write_text(job, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_tutorial(stage):
     root = stage.root
     write_inputs(root)

@@ -158,6 +158,7 @@ def test_a_long_comment_stays_a_command(width):
     assert shlex.split("\n".join(lines).replace("\\\n", ""))[1:] == shlex.split(command)
 
 
+@pytest.mark.slow
 @pytest.mark.isolation
 def test_kept_in_chinese_and_verified_by_hand(tmp_path):
     temporary, kept = tmp_path / "tmp", tmp_path / "kept"
@@ -182,6 +183,7 @@ def test_kept_in_chinese_and_verified_by_hand(tmp_path):
     assert subprocess.run(arguments, capture_output=True, timeout=60, check=False).returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.isolation
 def test_a_missing_defence_is_noticed(tmp_path):
     """The control of the whole: without pinned fingerprints the false buyer gets its grant, and the play says so."""

@@ -289,6 +289,7 @@ def test_it_comes_back_while_the_others_wait_for_a_slow_one(joint):
     assert never_two_sums(joint)
 
 
+@pytest.mark.slow
 def test_it_comes_back_too_late(joint):
     """The others are past what its checkpoint knows: it does not come back into this run, and does not disturb it."""
     a, b, c, d = joint.hospitals
@@ -310,6 +311,7 @@ def test_it_comes_back_too_late(joint):
     assert d.watch.asked == [1, 2]
 
 
+@pytest.mark.slow
 def test_below_the_minimum_all_resume_in_a_new_run(joint):
     three = joint.hospitals[:3]
     vanish_at(three[2], 3, "contribution")
@@ -325,6 +327,7 @@ def test_below_the_minimum_all_resume_in_a_new_run(joint):
     assert metrics_of(joint)["participants_per_round"] == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_lost_with_the_result_in_its_hands(joint):
     """All sums are opened, three have handed in, the fourth is lost before it does: nothing is trained again."""
     d = joint.hospitals[3]
@@ -393,6 +396,7 @@ def lacking(joint, phase):
     return list(current.lacking(phase)) if current is not None and current.phase == phase else None
 
 
+@pytest.mark.slow
 def test_slower_than_agreed(joint):
     a, b, c, d = joint.hospitals
     d.watch.hold(2)
@@ -489,6 +493,7 @@ def test_the_space_restarts_in_the_middle_of_a_round(joint, phase):
 # -- everything at once
 
 
+@pytest.mark.slow
 def test_too_many_at_once(joint):
     a, b, c, d = joint.hospitals
     for hospital in (c, d):

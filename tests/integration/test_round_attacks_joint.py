@@ -150,7 +150,7 @@ def dropped(request, joint, patch):
 
     patch.setattr(Relay, "exchange", hostile)
     patch.setattr(federated.Rounds, "sum", noted)
-    patch.setattr(runner, "PairwiseMasks", request.param)
+    patch.setattr(runner, "scheme_of", lambda name, needed: request.param())
     try:
         joint.ask(JOB)
         joint.until("in-review", "failed")

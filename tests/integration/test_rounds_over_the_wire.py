@@ -360,6 +360,7 @@ def test_after_a_restart_the_members_meet_again(members):
 # -- how much it takes
 
 
+@pytest.mark.slow
 def test_thirty_two_members_at_once(world):
     """Their records are put into the space as the ledger would leave them; everything else is real."""
     cast = Cast(units=32, reviewers=1, threshold=1, minimum=3)

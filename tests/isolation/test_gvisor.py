@@ -211,6 +211,7 @@ def test_its_limits_are_kept(sandbox):
         assert (result.status, result.reason) == ("killed", "cpu-time")
 
 
+@pytest.mark.slow
 def test_torch_is_imported_and_gives_the_same_as_in_namespaces(sandbox, own_sandbox):
     limits = Limits(wall_seconds=240, cpu_seconds=240, output_bytes=1 * MIB)
     with sandbox.run("libraries", limits) as here, own_sandbox().run("libraries", limits) as there:
