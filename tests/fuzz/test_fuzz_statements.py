@@ -118,13 +118,28 @@ def _messages():
         rounds.Join: {**member, "model": "", "log": log},
         rounds.MemberSet: {
             "scheme": "pairwise-masks-v1",
+            "needed": 2,
             "minimum": 2,
             "members": [member] * 2,
             "model": "a" * 64,
         },
-        rounds.Contribution: {"members": "a" * 64, "vector": "b" * 64, "words": 9},
-        rounds.Check: {"members": "a" * 64, "sum": "b" * 64},
-        rounds.Reveal: {"members": "a" * 64, "sum": "b" * 64, "sealed": {"d" * 64: "00ff"}},
+        rounds.Contribution: {
+            "members": "a" * 64,
+            "member": 1,
+            "vector": "b" * 64,
+            "words": 9,
+            "reveal": "",
+            "shares": ["c" * 64, "d" * 64],
+        },
+        rounds.Check: {"members": "a" * 64, "member": 1, "included": [0, 1], "sum": "b" * 64},
+        rounds.Reveal: {
+            "members": "a" * 64,
+            "member": 0,
+            "included": [0, 1],
+            "sum": "b" * 64,
+            "content": "AAECAw==",
+            "sealed": {"d" * 64: "00ff"},
+        },
     }
     for kind, fields in content.items():
         body = {"place": place.model_dump(mode="json"), **fields}
