@@ -20,12 +20,15 @@ from benchmarks.common import render
 NAMES = ("submit", "job", "ledger", "rounds", "aggregation", "sandbox")
 # What these measure is how good models are, on data that is not in the repository.
 ON_REAL_DATA = ("heart", "pneumonia")
+# Run by themselves: where limits come from (no measurement of speed), the desk, which asks a browser, and the evidence,
+# beside which tools are asked that are installed from elsewhere.
+BY_ITSELF = ("calibration", "evidence", "desk")
 HEAD = "# Results\n\nWritten from the JSON files beside it; what they mean stands in ../README.md.\n\n"
 
 
 def tables(directory: Path) -> str:
     """All results of a directory as one page."""
-    found = [directory / f"{name}.json" for name in NAMES + ON_REAL_DATA]
+    found = [directory / f"{name}.json" for name in NAMES + ON_REAL_DATA + BY_ITSELF]
     contents = [json.loads(file.read_bytes()) for file in found if file.exists()]
     return HEAD + "\n".join(render(part) for content in contents for part in parts(content))
 

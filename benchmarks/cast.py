@@ -39,7 +39,8 @@ from trustspace.domain.bodies import (
 from trustspace.domain.statements import LogReference, Statement, make
 from trustspace.domain.trust import TrustFile
 from trustspace.enclave.packing import Content, Run, pack_artifact, pack_evidence
-from trustspace.evidence.facts import DigestPair, PartMetrics, RunFacts
+from trustspace.evidence.checks import CHECKS
+from trustspace.evidence.facts import DigestPair, Judgement, PartMetrics, RunFacts
 from trustspace.evidence.report import build_report
 from trustspace.jobs.artifacts import encode_json
 from trustspace.jobs.container import RawArtifact
@@ -60,7 +61,13 @@ DAY = 86400
 TIER = "namespaces+landlock+seccomp"
 REVIEWER = "Dr Example"
 # What is measured takes more jobs of one developer than a source unit would allow.
-MANY_JOBS = Policy(quiet_millibits_per_developer=10**12)
+# What is measured here is statements: nothing was trained, so that nothing of a model is asked.
+MANY_JOBS = Policy(
+    quiet_millibits_per_developer=10**12,
+    reference_trainings=0,
+    reexecution="skip",
+    not_applicable=tuple(CHECKS),
+)
 _JOB_FILE = """
 [job]
 title = "Malignancy from cell measurements"
@@ -287,10 +294,10 @@ class Cast:
             self._parameters, self._artifacts, rows=455, patients=455, withheld_patients=114, record_bytes=24,
             digests=self._digests,
             commitments={artifact.name: artifact.commitment for artifact, _ in packed},
-            evaluation=(PartMetrics(455, 0.1, 0.99, 0.97), PartMetrics(114, 0.1, 0.98, 0.96)),
+            judged=Judgement(PartMetrics(455, 0.1, 0.99, 0.97), PartMetrics(114, 0.1, 0.98, 0.96)),
             sandbox_tier=TIER, sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software",
         )  # fmt: skip
-        evidence, report = pack_evidence(secret, run, unit, build_report(facts, Policy()).to_bytes())
+        evidence, report = pack_evidence(secret, run, unit, build_report(facts, MANY_JOBS).to_bytes())
         for _, blob in (*packed, log):
             self._keep(blob.data)
         self._keep(report.data)

@@ -10,16 +10,17 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "trustspace"
 FLOORS = {
     "errors": 0,
-    "crypto": 1, "ledger": 1, "domain": 1, "aggregation": 1,
+    "crypto": 1, "ledger": 1, "domain": 1, "aggregation": 1, "privacy": 1,
     "jobs": 2, "data": 2, "evidence": 2,
     "sandbox": 3, "transport": 3, "storage": 3, "api": 3,
     "space": 4, "enclave": 4, "client": 4,
-    "cli": 5, "demo": 5, "rehearsal": 5, "__main__": 5,
+    "web": 5, "cli": 5, "demo": 5, "rehearsal": 5, "__main__": 5,
 }  # fmt: skip
 # Rooms on one floor that lean on each other, always in this direction.
 SIDEWAYS = {
     ("domain", "crypto"), ("domain", "ledger"), ("ledger", "crypto"), ("jobs", "data"), ("evidence", "jobs"),
     ("evidence", "data"),  ("transport", "api"), ("transport", "storage"), ("cli", "demo"), ("cli", "rehearsal"),
+    ("cli", "web"),
     ("__main__", "cli"),
 }  # fmt: skip
 GENERATED = SOURCE / "api" / "v1"

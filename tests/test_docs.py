@@ -103,7 +103,7 @@ def commands(text: str) -> list[list[str]]:
         # What stands in $(...) is a call of its own.
         for line in [*joined.splitlines(), *re.findall(r"\$\((trustspace [^()]*)\)", joined)]:
             bare = re.sub(r"\$\([^()]*\)", "VALUE", line).split("  #")[0]
-            for part in re.split(r"[;|&]| 2>", bare):
+            for part in re.split(r"[;|&]| 2?>", bare):
                 called = re.search(
                     r"(?:^|[ /(])trustspace ((?:--\w+ \S+ |--json )*[a-z]+ .*|doctor|demo)", part
                 )

@@ -20,11 +20,14 @@ from typing import Any
 from trustspace.aggregation.fixedpoint import MAX_PARTICIPANTS
 from trustspace.aggregation.lattice.parameters import NOISE_LIMIT, PARAMETERS, LatticeParameters
 from trustspace.aggregation.masks import PairwiseMasks
+from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.domain import leakage, states
 from trustspace.domain.bodies import BODIES, Policy
 from trustspace.domain.budget import in_bits
 from trustspace.domain.permissions import SIGNS
 from trustspace.errors import BY_CODE, CATALOGUE
+from trustspace.evidence.words import Language
+from trustspace.evidence.words_policy import MEANINGS, POLICY, SECTIONS
 from trustspace.jobs.spec import job_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,13 +39,15 @@ PAGES = (
     "docs/operations.md",
     "docs/quiet-channels.md",
     "docs/quiet-channels.zh-CN.md",
+    "docs/review.md",
+    "docs/review.zh-CN.md",
 )
 FLOORS = {
-    5: ("cli", "demo", "rehearsal"),
+    5: ("cli", "web", "demo", "rehearsal"),
     4: ("space", "enclave", "client"),
     3: ("sandbox", "transport", "storage"),
     2: ("jobs", "data", "evidence"),
-    1: ("crypto", "ledger", "domain", "aggregation"),
+    1: ("crypto", "ledger", "domain", "aggregation", "privacy"),
 }
 _DRAWN = re.compile(r"(?P<open><!-- drawn: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- /drawn -->)", re.DOTALL)
 
@@ -257,6 +262,24 @@ def quiet_bits_zh() -> str:
     return quiet_bits("zh")
 
 
+def policy_fields(language: Language = "en") -> str:
+    """Every field of a source unit's policy, its default, and what it means."""
+    heads = {"en": ("field", "default", "meaning"), "zh": ("项", "默认", "含义")}[language]
+    rows = []
+    for _, fields in SECTIONS:
+        for field in fields:
+            value = getattr(DEFAULT_POLICY, field)
+            shown = ", ".join(f"`{name}`" for name in value) if isinstance(value, tuple) else f"`{value}`"
+            join = ". " if language == "en" else "。"
+            rows.append((f"`{field}`", shown, POLICY[field][language] + join + MEANINGS[field][language]))
+    return _table(heads, rows)
+
+
+def policy_fields_zh() -> str:
+    """The same in Chinese."""
+    return policy_fields("zh")
+
+
 def _of_set(parameters: LatticeParameters) -> str:
     return parameters.name.split("-")[2].upper()
 
@@ -391,6 +414,8 @@ DRAWN: dict[str, Callable[[], str]] = {
     "job-fields": job_fields,
     "quiet-bits": quiet_bits,
     "quiet-bits-zh": quiet_bits_zh,
+    "policy-fields": policy_fields,
+    "policy-fields-zh": policy_fields_zh,
     "lattice-sets": lattice_sets,
     "lattice-failures": lattice_failures,
     "lattice-precision": lattice_precision,

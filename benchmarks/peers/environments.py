@@ -22,7 +22,7 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to sum, in somebody else's library."""
+    """Somebody else's library, and the driver that asks it."""
 
     scheme: str
     lock: str
@@ -32,6 +32,7 @@ class Peer:
     sample: int | None = None
 
 
+# Ways to sum.
 PEERS = (
     Peer("phe-2048", "phe", "drive_phe.py", ("2048",), sample=24),
     Peer("phe-3072", "phe", "drive_phe.py", ("3072",), sample=24),
@@ -39,6 +40,13 @@ PEERS = (
     Peer("seal-bfv-4096-symmetric", "seal", "drive_seal.py"),
     Peer("flower-secagg-plus", "flwr", "drive_flower.py"),
 )
+# Ways to tell members of a training from others.
+TOOLS = (
+    Peer("art", "art", "drive_art.py"),
+    Peer("sacroml", "sacroml", "drive_sacroml.py"),
+)
+# Where packages lie that PyPI does not have; asked only if the configured indexes do not have them either.
+INDEXES = {"sacroml": "https://download.pytorch.org/whl/cpu"}
 
 
 def interpreter(lock: str, cache: Path) -> Path:
@@ -55,12 +63,12 @@ def interpreter(lock: str, cache: Path) -> Path:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not whole.exists():
             shutil.rmtree(directory, ignore_errors=True)
-            _make(directory, wanted)
+            _make(directory, wanted, INDEXES.get(lock))
             whole.touch()
     return python
 
 
-def _make(directory: Path, lock: Path) -> None:
+def _make(directory: Path, lock: Path, index: str | None) -> None:
     base = _base()
     install = [
         "-m",
@@ -75,6 +83,9 @@ def _make(directory: Path, lock: Path) -> None:
     ]
     for command in ([base, "-m", "venv", directory], [directory / "bin" / "python", *install, lock]):
         done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode and index and lock in command:
+            further = [*command, "--extra-index-url", index]
+            done = subprocess.run(further, check=False, capture_output=True, text=True)
         if done.returncode:
             shutil.rmtree(directory, ignore_errors=True)
             last = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]

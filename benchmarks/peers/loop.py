@@ -127,10 +127,15 @@ def _add_on(clock: Clock, work: Work, total: Any, cipher: Any) -> None:
 
 
 def serve(work: Work) -> None:
-    """Play turns until standard input ends. What libraries print goes to standard error."""
+    """Play turns until standard input ends."""
+    answer(work.packages, lambda asked: play(work, asked))
+
+
+def answer(packages: Sequence[str], reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer line by line until standard input ends. What libraries print goes to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    versions = {name: metadata.version(name) for name in work.packages}
+    versions = {name: metadata.version(name) for name in packages}
     print(json.dumps({"versions": versions}), file=out, flush=True)
     for line in sys.stdin:
-        print(json.dumps(play(work, json.loads(line))), file=out, flush=True)
+        print(json.dumps(reply(json.loads(line))), file=out, flush=True)

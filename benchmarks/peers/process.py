@@ -9,6 +9,7 @@ import resource
 import selectors
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +73,13 @@ class Driven:
             "check": check,
             "seed": seed,
         }
+        told = self.ask(asked)
+        if told["wrong"]:
+            raise RuntimeError(f"{self.peer.scheme} does not give the exact sum: {told['wrong']}")
+        return Turn(told["processor"], told["wall"], told["wire"], check)
+
+    def ask(self, asked: Mapping[str, Any]) -> Any:
+        """One line to the driver, and its answer. Raises Unavailable where there is none."""
         child = self._child
         assert child.stdin is not None
         try:
@@ -79,10 +87,7 @@ class Driven:
             child.stdin.flush()
         except BrokenPipeError:
             raise Unavailable(self._why()) from None
-        told = self._answer(TURN_SECONDS)
-        if told["wrong"]:
-            raise RuntimeError(f"{self.peer.scheme} does not give the exact sum: {told['wrong']}")
-        return Turn(told["processor"], told["wall"], told["wire"], check)
+        return self._answer(TURN_SECONDS)
 
     def close(self) -> None:
         """End the process."""

@@ -121,7 +121,7 @@ REQUESTS = {
         after=narrow,
     ),
     "GetBlob": st.builds(space_pb2.BlobRequest, digest=texts),
-    "EnrolEnclave": st.builds(space_pb2.EnrolEnclaveRequest, csr_pem=blobs, enclave_key=texts),
+    "EnrolMachine": st.builds(space_pb2.EnrolMachineRequest, csr_pem=blobs, key=texts),
 }
 
 

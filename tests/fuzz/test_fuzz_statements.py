@@ -32,6 +32,7 @@ def told():
         story.sign(unit, "grant", story.refusal_body()),
         story.sign(unit, "enclave", story.failed_body(unit)),
         story.sign(story.developer, "act", story.cancellation_body()),
+        story.sign(unit, "review-1", story.revocation_body()),
     ]
     by_type = {statement.type: statement for statement in (*blind.statements, *story.statements, *others)}
     return SimpleNamespace(
@@ -178,7 +179,7 @@ def _meaning(found):
 
 
 def test_certificates(hunt, told):
-    """A changed one is refused, or proves the same release (such as one without its receipt)."""
+    """A changed one is refused, or proves the same release."""
     trust = told.story.trust()
     strangers = {
         a.fingerprint

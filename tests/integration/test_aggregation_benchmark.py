@@ -71,6 +71,7 @@ def run(tmp_path, *options):
     return json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_there_is_one_row_for_each_scheme_step_size_and_number_of_threads(tmp_path):
     content = run(tmp_path, "--no-peers", "--part", "table")
     for row in content["rows"]:

@@ -20,6 +20,7 @@ TINY = {
     "job": ["--turns", "1", "--rows", "0", "--epochs", "2"],
     "rounds": ["--quick"],
     "aggregation": "--quick --no-peers --turns 2".split(),
+    "desk": ["--turns", "2", "--outputs", "8"],
     "sandbox": "--turns 1 --mebibytes 2 --rows 300 --epochs 1 --no-platform --backends namespaces".split(),
 }
 EXPECTED = {
@@ -47,6 +48,12 @@ EXPECTED = {
         "2 members, lattice-sum-s-v1: whole",
         "lattice L, one may be lost, one lost in reveal: overhead",
         "lattice-sum-l-v1, 1000 participants, all: combined",
+    ),
+    "desk": (
+        "queue page: first 50",
+        "client: the list alone",
+        "one output's page",
+        "decision: confirm, sign, receipt",
     ),
     "sandbox": (
         "true: bubblewrap with a sandbox's options",
@@ -107,6 +114,7 @@ def check_form(content, name):
         "submit",
         "ledger",
         pytest.param("aggregation", marks=pytest.mark.slow),
+        pytest.param("desk", marks=pytest.mark.slow),
         pytest.param("job", marks=(pytest.mark.isolation, pytest.mark.slow)),
         *(pytest.param(n, marks=(pytest.mark.isolation, pytest.mark.slow)) for n in ("rounds", "sandbox")),
     ],

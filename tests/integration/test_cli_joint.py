@@ -110,28 +110,35 @@ def test_three_hospitals_from_request_to_certificate(joint, invoke, read, tmp_pa
     assert code == 1
     assert "What your grant permits" in people
     for hospital in joint.hospitals:
-        assert read(hospital.home, "job", "grant", job, "--yes")["small_sums"] == ""
+        # So few patients are red, which two must approve.
+        assert read(hospital.home, "job", "grant", job, "--threshold", "2", "--yes")["small_sums"] == ""
         if hospital is first:
             assert "1 of 3 granted" in invoke(first.home, "job", "list")[1]
 
     # -- review: every unit sees its own files and all others' progress
     joint.until("in-review")
     case = read(first.home, "review", "show", job, "--reviewer", "Dr A", "--log")
+    assert case["four_eyes"]["blind"]
     assert len(case["members"]) == 3
     assert {unit["name"] for unit in case["members"]} == {h.name for h in joint.hospitals}
     assert case["dropped_out"] == []
     assert {a["name"] for a in case["artifacts"]} == {"model.safetensors", "metrics.json", "1.run.log"}
     assert list(case["logs"]) == ["1.run.log"]
-    assert [(u["approved"], u["required"]) for u in case["source_units"]] == [(0, 1)] * 3
+    assert [(u["approved"], u["required"]) for u in case["source_units"]] == [(None, 2), (0, 2), (0, 2)]
     approve = ("--comment", "seen", "--accept-red")
     done = read(first.home, "review", "approve", job, "--reviewer", "Dr A", *approve)
     assert (done["state"], set(done["artifacts"])) == ("in-review", {"model.safetensors", "metrics.json"})
     _, people, _ = invoke(first.home, "review", "show", job, "--reviewer", "Dr A")
     assert "Whose updates are in the model" in people
     assert "Other source units have 2 more file(s) of their own, closed to you." in people
-    assert "1 of 1" in people
+    assert "1 of 2" in people
+    _, people, _ = invoke(first.home, "review", "show", job, "--reviewer", "Dr A2")
+    assert "hidden until you have decided" in people
+    assert "1 of 2" not in people
+    done = read(first.home, "review", "approve", job, "--reviewer", "Dr A2", *approve)
     for hospital in others:
-        done = read(hospital.home, "review", "approve", job, "--reviewer", hospital.reviewer, *approve)
+        for person in hospital.people:
+            done = read(hospital.home, "review", "approve", job, "--reviewer", person, *approve)
     assert done["state"] == "released"
     assert {u["name"] for u in read(first.home, "job", "show", job)["result"]["members"]} == {
         h.name for h in joint.hospitals

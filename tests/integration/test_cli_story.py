@@ -257,6 +257,11 @@ def test_the_tutorial(stage):
     assert first["state"] == "in-review"
     assert stage.json("hospital", "review", "list", "--reviewer", "李医生") == {"reviews": []}
     people = stage.read("hospital", "review", "show", job, "--reviewer", "Dr Wu")
+    # Each judges alone: what the colleague decided is shown once one has decided oneself.
+    assert "Reviewers: 2 approvals are needed" in people
+    assert "Reviewers: 1 of the 2" not in people
+    assert "hidden until you have decided" in people
+    people = stage.read("hospital", "review", "show", job, "--reviewer", "李医生")
     assert "Reviewers: 1 of the 2 approvals that are needed" in people
     second = stage.json("hospital", "review", "approve", job, "--reviewer", "Dr Wu")
     assert (second["state"], second["artifacts"]) == ("released", ["model.safetensors", "metrics.json"])

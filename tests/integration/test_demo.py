@@ -196,7 +196,7 @@ def test_a_missing_defence_is_noticed(tmp_path):
 
 
 @pytest.mark.isolation
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_it_cleans_up(tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "trustspace", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -175,7 +175,7 @@ def reasons(joint):
     ("number", "phase", "part", "participants"),
     [
         (0, "join", "none", [3, 3, 3]),
-        (1, "agree", "some", [3, 3, 3]),
+        pytest.param(1, "agree", "some", [3, 3, 3], marks=pytest.mark.slow),
         pytest.param(2, "join", "some", [4, 3, 3], marks=pytest.mark.slow),
         (2, "contribution", "some", [4, 3, 3]),
         (MEASURE, "contribution", "some", [4, 4, 4]),

@@ -285,15 +285,15 @@ def test_an_enclaves_certificate_needs_its_owners_root(world, three):
     unknown = "cd" * 32
     for caller in (hospital, developer):
         with pytest.raises(PermissionDenied):
-            world.link(caller).enrol_enclave(request, unknown)
+            world.link(caller).enrol_machine(request, unknown)
     # For one that the root vouches for, its owner's client gets a certificate; that enclave itself gets none.
     key = hospital.keys.create_signing_key("enclave").hex()
     hospital.publish((*hospital.party.keys, PartyKey(use="enclave", public=key, holder="Enclave")))
     as_enclave = SpaceLink(world.channel(world.false_identity(hospital.fingerprint, "enclave", key)))
     with pytest.raises(PermissionDenied):
-        as_enclave.enrol_enclave(request, key)
+        as_enclave.enrol_machine(request, key)
     with pytest.raises(PermissionDenied):
-        world.link(developer).enrol_enclave(request, key)
-    assert caller_of(world.link(hospital).enrol_enclave(request, key)) == Caller(
+        world.link(developer).enrol_machine(request, key)
+    assert caller_of(world.link(hospital).enrol_machine(request, key)) == Caller(
         hospital.fingerprint, "enclave", key
     )

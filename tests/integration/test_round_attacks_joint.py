@@ -56,7 +56,7 @@ def other_model(monkeypatch, liar):
             return artifacts
         # The last bytes of the file are the last tensor's: a small change of a number.
         return [
-            RawArtifact(a.name, a.media_type, a.data[:-3] + bytes([a.data[-3] ^ 1]) + a.data[-2:])
+            RawArtifact(a.name, a.media_type, a.data[:-2] + bytes([a.data[-2] ^ 1]) + a.data[-1:])
             if a.name == "model.safetensors"
             else a
             for a in artifacts
@@ -186,9 +186,8 @@ def test_who_is_dropped_keeps_its_veto(dropped, joint):
         if artifact.role != "log":
             assert artifact.unit_threshold == 4
             assert victim.unit in {unit.source_unit for unit in artifact.units}
-    for hospital in others:
-        opened = review.open_case(hospital.home, job, hospital.reviewer)
-        review.approve(hospital.home, opened, comment="looked at it", accept_red=True)
+    joint.job = job
+    joint.approve(*others)
     assert state_of(joint, job) == "in-review"
     with pytest.raises(InvalidTransition):
         releases.fetch(joint.buyer, job)
@@ -203,7 +202,6 @@ def test_who_is_dropped_keeps_its_veto(dropped, joint):
             review.approve(victim.home, opened, comment="after all", accept_red=True)
         return
     # Control: its approval is all that was missing.
-    review.approve(victim.home, opened, comment="with us", accept_red=True)
-    assert state_of(joint, job) == "released"
+    assert joint.approve(victim) == "released"
     delivered, _ = releases.fetch(joint.buyer, job)
     assert "model.safetensors" in {d.name for d in delivered}

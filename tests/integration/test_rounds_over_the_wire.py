@@ -219,6 +219,7 @@ def test_strangers_are_told_nothing(joint, world):
     strangers = {
         "a client of a member": members.link(unit, "client", ""),
         "a client with the enclave's key": members.link(unit, "client", members.keys[unit]),
+        "a reviewer of a member": members.link(unit, "reviewer", members.keys[unit]),
         "another enclave of a member": members.link(unit, "enclave", members.keys[members.units[1]]),
         "another hospital's enclave": members.link(nobody, "enclave", "ab" * 32),
         "the developer": members.link(consortium.developer.fingerprint, "client", ""),

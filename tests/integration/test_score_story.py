@@ -87,6 +87,7 @@ def test_a_stricter_policy_than_the_run_was_made_with_fails_the_report(story):
         sums_spent=4,
         rows=120,
         patients=120,
+        released=None,
         scores=carried(parse_json(delivered.content), parameters),
     )
     assert small_cells(facts, Policy()).status == "warned"

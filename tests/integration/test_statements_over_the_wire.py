@@ -238,7 +238,7 @@ def test_a_statement_is_read_by_nobody_before_it_is_known_whose_it_is(story):
         assert position == before
         # Should an entry get as far as that all the same, it is nobody's while its job is unknown.
         (stored_entry,) = world.ledger.store.entries(before, 1)
-        assert not world.space._may_read(Caller(story.stranger.fingerprint, "client", ""), stored_entry)
+        assert not world.space.reader.may_read(Caller(story.stranger.fingerprint, "client", ""), stored_entry)
     finally:
         ledger.view.install = real
         go_on.set()

@@ -66,7 +66,7 @@ def ask(joint, text, sums, *, hospitals=(), minimum=3, recovery=False):
     asked = hospitals or joint.hospitals
     joint.submit(f"{text}[sums]\n{sums}\n", minimum=minimum, hospitals=asked)
     for hospital in asked:
-        jobs.grant(hospital.home, joint.job, recovery=recovery)
+        jobs.grant(hospital.home, joint.job, recovery=recovery, threshold=2)
 
 
 def reviewed(joint):
@@ -121,7 +121,8 @@ def test_training_is_the_same_under_every_scheme_to_its_precision(joint, monkeyp
     for model, measured in zip(models[1:], metrics[1:], strict=True):
         assert model.keys() == models[0].keys()
         for name, values in model.items():
-            np.testing.assert_allclose(values, models[0][name], atol=1e-4)
+            # Weights are rounded for export: what differs a little can round to neighbours, 2^-7 apart at most.
+            np.testing.assert_allclose(values, models[0][name], atol=1e-4, rtol=2**-7)
         assert measured["participants_per_round"] == metrics[0]["participants_per_round"] == [3, 3, 3]
         assert measured["rows"] == metrics[0]["rows"]
 
@@ -179,12 +180,12 @@ def test_dropouts_are_granted_in_words(joint):
     words = recovery_words(asked.job.body)
     assert words == "any 3 of the 4 source units together can open every single update"
     with pytest.raises(PolicyRefused, match="opened without some source units") as refused:
-        jobs.grant(first.home, joint.job)
+        jobs.grant(first.home, joint.job, threshold=2)
     assert refused.value.details["field"] == "recovery"
     with pytest.raises(PolicyRefused):
         jobs.draft_grant(first.home, asked)
     assert jobs.draft_grant(first.home, asked, recovery=True).recovery == words
-    jobs.grant(first.home, joint.job, recovery=True)
+    jobs.grant(first.home, joint.job, recovery=True, threshold=2)
     # A client that does not ask its people is refused by the space.
     silent = jobs.draft_grant(second.home, jobs.request(second.home, joint.job), recovery=True)
     with pytest.raises(PolicyRefused, match="opened without some source units"):

@@ -202,6 +202,7 @@ def test_killed_from_outside_nothing_lives_on(breakable, what):
     assert bundles_of(launcher) == []
 
 
+@pytest.mark.slow
 def test_its_limits_are_kept(sandbox):
     small = Limits(wall_seconds=2, output_bytes=1 * MIB)
     with sandbox.run("sleep_for_ever", small) as result:

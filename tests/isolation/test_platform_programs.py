@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -13,9 +14,11 @@ from trustspace.jobs.artifacts import check_artifacts, parse_json
 from trustspace.jobs.bundle import make_bundle
 from trustspace.jobs.container import RawArtifact, unpack
 from trustspace.jobs.encrypted_model import encrypt_model
+from trustspace.jobs.losses import read_reference_losses
 from trustspace.jobs.png import parse_png
 from trustspace.jobs.scores import read_scores
 from trustspace.jobs.spec import Parameters
+from trustspace.jobs.tensors import write_tensors
 from trustspace.sandbox import memory
 from trustspace.sandbox.config import MIB, Limits, SandboxConfig
 from trustspace.sandbox.doctor import probe
@@ -35,7 +38,13 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(way, marks=pytest.mark.slow) if way in ("gvisor", "landlock uncounted") else way
+        for way in WAYS
+    ],
+)
 def launcher(request):
     config = SandboxConfig(**WAYS[request.param])
     report = probe(config)
@@ -79,7 +88,12 @@ def test_training_and_evaluating(launcher):
     assert set(first) == {"model.safetensors", "metrics.json"}
     assert run(launcher, "train", training, data=patients(64)) == first, "equal inputs give equal outputs"
     judged = run(launcher, "evaluate", training, model=first["model.safetensors"], data=patients(32))
-    assert set(judged) == {"metrics.json"}
+    assert set(judged) == {"metrics.json", "losses.safetensors"}
+    halves = write_tensors({"inside": np.arange(2 * 64).reshape(2, 64).astype(np.uint8) % 2})
+    anew = run(launcher, "references", training, data=patients(64), halves=halves)
+    loss, used = read_reference_losses(anew["losses.safetensors"], 2, 64)
+    assert used.all()
+    assert (loss > 0).all()
 
 
 def test_the_developer_s_own_computation(launcher):

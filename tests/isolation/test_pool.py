@@ -155,6 +155,7 @@ def test_nothing_of_a_task_is_in_the_next_one(warm, sandbox):
         assert finding(warm_run(warm, "traces:look")) == dict.fromkeys(together, False)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_task_is_in_the_next_one_without_namespaces(own_sandbox):
     """The same user, the same process numbers and the same root as the next one's, and still nothing."""
     launcher = own_sandbox(warm=2, backend="landlock").launcher

@@ -236,7 +236,7 @@ def test_a_rejection_binds_even_when_the_space_hides_it(story, monkeypatch):
 def test_a_job_names_a_key_that_is_the_buyers(story):
     """The developer would receive the output itself: it names its own key as the buyer's."""
     story.ask()
-    mine = story.developer.keys.create_opening_key("receive").hex()
+    mine = story.developer.keys.create_opening_key("stolen").hex()
     body = story.record.body.model_copy(update={"buyer_key": mine})
     with pytest.raises(InvalidInput, match="receiving key"):
         story.developer.submit(body, "act")
@@ -247,7 +247,7 @@ def test_a_buyer_countersigns_its_own_key_only(story, monkeypatch):
     job = jobs.submit(story.developer, write_job(story.world, TWO_OUTPUTS, TWO_OUTPUTS_CODE))
     dossier = story.buyer.session.job(job)
     record = dossier.job(job)
-    stolen = story.developer.keys.create_opening_key("receive").hex()
+    stolen = story.developer.keys.create_opening_key("stolen").hex()
     false = record.model_copy(update={"body": record.body.model_copy(update={"buyer_key": stolen})})
     monkeypatch.setattr(type(dossier), "job", lambda *_: false)
     with pytest.raises(VerificationFailed, match="not this buyer's"):
@@ -258,7 +258,7 @@ def test_a_buyer_countersigns_its_own_key_only(story, monkeypatch):
 
 def test_an_approval_goes_to_the_jobs_buyer_or_nowhere(story):
     story.until_review()
-    stolen = story.developer.keys.create_opening_key("receive").hex()
+    stolen = story.developer.keys.create_opening_key("stolen").hex()
     with pytest.raises(PolicyRefused, match="another key"):
         false_decision(story, stolen)
     assert story.state == "in-review"

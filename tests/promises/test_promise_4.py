@@ -6,22 +6,22 @@ What could not run, or could not be measured, never counts as passed.
 import pyarrow as pa
 import pytest
 from support.enclaves import TRAIN, SimulatedLauncher, patients
-from support.story import Story
+from support.story import PEOPLE, Story
 
 from trustspace.client import review
 from trustspace.crypto.canonical import canonical_json
 from trustspace.domain.records import OutputRecord
 from trustspace.enclave import output, packing
-from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.errors import InvalidInput, PolicyRefused, VerificationFailed
 from trustspace.evidence.report import Report
 from trustspace.jobs.container import RawArtifact
 
 
-def trained(launcher=None, table=None) -> Story:
-    """A model was trained on 80 percent of the patients and awaits review."""
+def trained(launcher=None, table=None, threshold=2) -> Story:
+    """A model was trained on 80 percent of the patients and awaits review, by two who may approve also what is red."""
     story = Story(launcher=launcher, table=table)
     try:
-        return story.until_review(text=TRAIN)
+        return story.until_review(text=TRAIN, reviewers=PEOPLE, threshold=threshold)
     except BaseException:
         story.close()
         raise
@@ -29,7 +29,7 @@ def trained(launcher=None, table=None) -> Story:
 
 @pytest.fixture(scope="module")
 def model():
-    story = trained()
+    story = trained(threshold=1)  # one person alone opens what came out
     yield story
     story.close()
 
@@ -44,8 +44,10 @@ def rows(table: pa.Table) -> set:
 def test_withheld_patients_are_never_in_what_the_job_is_given(model):
     """Every value of ``size`` is unlike any other, so that a row is recognised wherever it goes."""
     programs = [name for name, _ in model.launcher.seen]
-    assert programs == ["train", "evaluate"]
-    given, judged = (seen for _, seen in model.launcher.seen)
+    assert programs == ["train", "evaluate", "train", "references"]
+    given, judged = (seen for _, seen in model.launcher.seen[:2])
+    again = model.launcher.seen[2][1]
+    assert rows(again["data"]) == rows(given["data"]), "the second training has no more than the first"
     everybody = rows(model.table)
     mounted, withheld = rows(given["data"]), rows(judged["data"])
     assert len(everybody) == model.table.num_rows == 120
@@ -63,11 +65,11 @@ def test_a_patient_is_on_one_side_whole():
     story = trained(table=three)
     try:
         of = dict(zip(three.column("size").to_pylist(), three.column("patient").to_pylist(), strict=True))
-        given, judged = (seen for _, seen in story.launcher.seen)
+        given, judged = (seen for _, seen in story.launcher.seen[:2])
         sides = [{of[value] for value in rows(table)} for table in (given["data"], judged["data"])]
         assert sides[0].isdisjoint(sides[1])
         assert len(sides[0] | sides[1]) == 60
-        assert len(sides[1]) == 12
+        assert 4 <= len(sides[1]) <= 20, "of 24 of the 60, each by a fair coin"
     finally:
         story.close()
 
@@ -92,7 +94,6 @@ def test_another_job_withholds_other_patients():
         story.launcher.seen.clear()
         story.until_review(text=TRAIN.replace("epochs = 3", "epochs = 4"))
         second = rows(story.launcher.seen[1][1]["data"])
-        assert len(first) == len(second)
         assert first != second
     finally:
         story.close()
@@ -208,20 +209,20 @@ def test_a_model_that_is_no_model_ends_the_run():
 
 
 def test_measured_on_enough_patients_it_is_not_red():
-    """The split follows from a random data key: on 400 withheld patients chance alone does not make it red."""
+    """The split follows from a random data key: on some 400 withheld patients chance alone does not make it red."""
     story = trained(table=patients(2000))
     try:
         report = story.case().report
         assert report.check("withheld_metrics").status in ("passed", "warned")
-        assert report.check("withheld_metrics").facts["withheld_patients"] == 400
+        assert report.check("withheld_metrics").facts["withheld_patients"] > 300
         assert report.verdict in ("green", "amber")
     finally:
         story.close()
 
 
 def test_what_was_not_measurable_blocks():
-    """Twelve withheld patients are too few to say anything: that is red, not green."""
-    story = trained(table=patients(60))
+    """A dozen withheld patients are too few to say anything: that is red, not green."""
+    story = trained(table=patients(40))
     try:
         report = story.case().report
         assert report.check("withheld_metrics").status == "could_not_run"
@@ -283,17 +284,38 @@ def test_what_could_not_run_blocks(how):
     ],
 )  # fmt: skip
 def test_red_needs_a_written_reason(options, stands):
-    story = trained(table=patients(60))
+    story = trained(table=patients(40))
     try:
         assert story.case().report.verdict == "red"
         if stands:
             assert story.approve(**options) == "released"
-            # The reason is committed to in the ledger and stays with the reviewer.
-            assert [c["text"] for c in story.hospital.state()["comments"].values()] == ["a reason"]
+            # Each has a reason of their own: committed to in the ledger, it stays with the reviewer.
+            assert [c["text"] for c in story.hospital.state()["comments"].values()] == ["a reason"] * 2
         else:
             with pytest.raises(InvalidInput, match="red"):
                 story.approve(**options)
             assert story.state == "in-review"
+    finally:
+        story.close()
+
+
+def test_red_needs_a_second_person_with_a_reason():
+    """Two whom the grant names are not enough: two must be needed, so that each holds half of a share."""
+    story = Story(table=patients(40))
+    try:
+        story.until_review(text=TRAIN, reviewers=PEOPLE, threshold=1)
+        assert story.case().report.verdict == "red"
+        for person in PEOPLE:
+            with pytest.raises(PolicyRefused, match="one person alone"):
+                story.approve(person)
+        assert story.state == "in-review"
+        story.until_review(text=TRAIN, reviewers=PEOPLE, threshold=2)
+        assert story.approve("Dr Li") == "in-review"
+        for missing in ({"accept_red": False}, {"comment": " "}):
+            with pytest.raises(InvalidInput, match="red"):
+                story.approve("Dr Wang", **missing)
+        assert story.state == "in-review"
+        assert story.approve("Dr Wang") == "released"
     finally:
         story.close()
 

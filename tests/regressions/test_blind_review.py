@@ -154,8 +154,10 @@ def test_a_source_unit_is_not_told_what_a_developer_spent_with_another():
 def test_what_a_grant_is_asked_for_says_that_others_may_raise_it():
     cast = Cast(units=2, reviewers=1, threshold=1, runs=1, minimum=2).until("countersign")
     first, second = cast.units
-    home = SimpleNamespace(fingerprint=first.fingerprint, remembered=lambda *_: None)
-    asked = lambda: SimpleNamespace(dossier=SimpleNamespace(view=cast.view), job=cast.job)  # noqa: E731
+    home = SimpleNamespace(fingerprint=first.fingerprint, roles=("source-unit",), remembered=lambda *_: None)
+    asked = lambda: SimpleNamespace(  # noqa: E731
+        dossier=SimpleNamespace(view=cast.view), job=cast.job, datasets=()
+    )
     before = job_document(home, asked(), 1)
     cast.put(cast.sign(first, "grant", cast.grant_body(first)))
     cast.put(cast.sign(second, "grant", cast.grant_body(second, runs=50)))

@@ -151,9 +151,9 @@ def test_who_drops_out_remembers_what_its_part_went_into(played):
     for hospital in played.joint.hospitals:
         runner = hospital.enclave.runner
         job = runner.dossier(played.joint.job).job(played.joint.job)
-        (made,) = [entry for entry in runner._made() if entry["job"] == job.statement]
-        assert made["bytes"] > 0
-        path = hospital.enclave.path / "made.json"
+        (made,) = runner._history.records(lambda record, job=job: record.job == job.statement)
+        assert made.bytes > 0
+        path = hospital.enclave.path / "history" / job.statement
         kept = path.read_bytes()
         path.unlink()
         with pytest.MonkeyPatch.context() as patch:
@@ -167,8 +167,13 @@ def test_who_drops_out_remembers_what_its_part_went_into(played):
             )
             with pytest.raises(RunError):
                 runner._execute(played.joint.job, run)
-        (started,) = runner._made()
-        assert started == {**made, "bytes": 0}
+        (started,) = runner._history.records(lambda record, job=job: record.job == job.statement)
+        assert (started.buyer, started.developer, started.datasets) == (
+            made.buyer,
+            made.developer,
+            made.datasets,
+        )
+        assert started.bytes == 0
         path.write_bytes(kept)
 
 

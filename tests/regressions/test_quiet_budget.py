@@ -65,7 +65,7 @@ def limited(stage: Stage, millibits: int, name: str = "limited") -> str:
 def told(stage: Stage, job: str) -> str:
     """What the developer reads once the slot is over."""
     space = stage.world.space
-    clock, space._clock = space._clock, lambda: time.time() + 2 * space._slot_seconds
+    clock, space._clock = space._clock, lambda: time.time() + 2 * space.reader.slot_seconds
     try:
         return next(j["state"] for j in jobs.listing(stage.developer) if j["statement"] == job)
     finally:
@@ -201,7 +201,7 @@ def test_what_cannot_be_counted_is_not_released(stage: Stage, monkeypatch):
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        patch.setattr("trustspace.client.home.write_atomic", full)
+        patch.setattr("trustspace.client.acting.write_atomic", full)
         with pytest.raises(OSError, match="No space left"):
             stage.broker.attend()
     assert stage.hospital.state() == before
@@ -272,6 +272,8 @@ def test_everybody_concerned_sees_what_is_spent(stage: Stage, capsys):
     )
     quiet = json.loads(read(capsys, stage.hospital, "--json", "job", "show", job[:12]))["quiet"]
     expected = leakage.bits_per_job(wall_seconds=600, runs=[1])
+    privacy = quiet.pop("privacy")
+    assert (privacy["millis"], [b["limit_millis"] for b in privacy["budgets"]]) == (0, [10_000])
     assert quiet == {
         "told_millibits": expected.told_millibits,
         "ledger_millibits": expected.ledger_millibits,

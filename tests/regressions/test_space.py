@@ -115,7 +115,7 @@ def test_only_source_units_see_states_as_they_change(stage: Stage, monkeypatch):
     """Otherwise a job's code could tell its developer about the data by how long it runs, or by failing."""
     job = stage.granted()
     slot = int(time.time()) + 3600  # so long that its end is the first after all that happens here
-    monkeypatch.setattr(stage.world.space, "_slot_seconds", slot)
+    monkeypatch.setattr(stage.world.space.reader, "slot_seconds", slot)
 
     def told(party, at):
         monkeypatch.setattr(stage.world.space, "_clock", lambda: at)
@@ -142,11 +142,11 @@ def test_a_failure_is_told_no_finer_than_a_slot():
 
 def test_the_slot_is_a_setting_that_the_space_reads(world: World):
     """Otherwise an operator who made it longer would believe in a bound that is not there."""
-    assert world.space._slot_seconds == 600
+    assert world.space.reader.slot_seconds == 600
     path = world.home / "space.toml"
     path.write_text(path.read_text().replace("slot_seconds = 600", "slot_seconds = 3600"))
     world.restart()
-    assert world.space._slot_seconds == 3600
+    assert world.space.reader.slot_seconds == 3600
 
 
 # -- long lists

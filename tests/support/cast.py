@@ -18,6 +18,7 @@ from trustspace.domain import certificate as certificates
 from trustspace.domain.binding import handover_binding
 from trustspace.domain.bodies import (
     HOST_CAN_READ,
+    SEALED_NOTE_BYTES,
     SMALL_SUMS,
     BlindCode,
     Body,
@@ -42,6 +43,7 @@ from trustspace.domain.bodies import (
     Refusal,
     Release,
     Reviewer,
+    Revocation,
     RunFailed,
     RunNonce,
     RunOffer,
@@ -71,7 +73,7 @@ ORIGIN = "space.example/ledger"
 TIER = "namespaces+landlock+seccomp"
 WORKING = {
     "source-unit": ("act", "grant", "broker"),
-    "developer": ("act", "broker"),
+    "developer": ("act", "broker", "receive"),
     "buyer": ("act", "receive"),
     "auditor": ("act",),
     "operator": ("act",),
@@ -412,6 +414,13 @@ class Cast:
             "comment": "", "expires": self.now + DAY,
         }  # fmt: skip
         return Decision(**{**values, **changes})
+
+    def changes_body(self, unit: Actor, **changes: Any) -> Decision:
+        asked = {"verdict": "changes", "reasons": ("overfitted",), "note": "ab" * SEALED_NOTE_BYTES}
+        return self.rejection_body(unit, **{**asked, **changes})
+
+    def revocation_body(self, **changes: Any) -> Revocation:
+        return Revocation(**{"job": self.job.statement, "output": self.job.output, **changes})
 
     def release_body(self, **changes: Any) -> Release:
         state = standing(self.view, self.job, self.output, self.now)

@@ -31,7 +31,10 @@ from trustspace.transport.rounds import Place
 
 NAME = "cytology"
 # One developer tries a module's worth of jobs on the same data.
-MANY_JOBS = DEFAULT_POLICY.model_copy(update={"quiet_millibits_per_developer": 10**9})
+# What is played here is rounds; that models are trained anew to compare with is shown in other tests.
+MANY_JOBS = DEFAULT_POLICY.model_copy(
+    update={"quiet_millibits_per_developer": 10**9, "reference_trainings": 0, "reexecution": "skip"}
+)
 TRAIN = """
 [job]
 title = "Malignancy over several hospitals"
@@ -91,14 +94,14 @@ class _Line:
 
 
 class Hospital:
-    """A source unit with one dataset, one enclave, and one reviewer unless there are more.
+    """A source unit with one dataset, one enclave, and two reviewers unless there are more or fewer.
 
     ``before`` is called in the run's thread before its enclave says something in a round, ``heard`` in the
     worker's thread with each message that it receives: where a test is to do something at an exact moment.
     Both outlive a restart.
     """
 
-    def __init__(self, joint: Joint, number: int, table: pa.Table, reviewers: int = 1) -> None:
+    def __init__(self, joint: Joint, number: int, table: pa.Table, reviewers: int = 2) -> None:
         letter = chr(65 + number)
         self.name = f"Hospital {letter}"
         self.reviewer = f"Dr {letter}"
@@ -166,7 +169,7 @@ class Joint:
     """So many hospitals, and the parties that a job needs besides."""
 
     def __init__(
-        self, world: World, hospitals: int = 3, tables: Iterable[pa.Table] = (), reviewers: int = 1,
+        self, world: World, hospitals: int = 3, tables: Iterable[pa.Table] = (), reviewers: int = 2,
         dataset: str = NAME, policy: Policy = MANY_JOBS,
     ) -> None:  # fmt: skip
         self.world = world
@@ -185,9 +188,12 @@ class Joint:
 
     def ask(
         self, text: str = TRAIN, *, minimum: int = 3, runs: int = 1, code: str = "", use: str = USE,
-        hospitals: Iterable[Hospital] = (), threshold: int = 1,
+        hospitals: Iterable[Hospital] = (), threshold: int = 2,
     ) -> str:  # fmt: skip
-        """Submit a job over all (or these) hospitals' data, countersign it, and let everybody grant it."""
+        """Submit a job over all (or these) hospitals' data, countersign it, and let everybody grant it.
+
+        Two must approve: on so few patients the evidence is red, which nobody approves alone.
+        """
         asked = list(hospitals) or self.hospitals
         self.submit(text, minimum=minimum, code=code, use=use, hospitals=asked)
         for hospital in asked:
@@ -278,11 +284,14 @@ class Joint:
         self.board._clock = lambda: clock() + jump
         self.board.tick()
 
-    def approve(self, *hospitals: Hospital, person: int = 0) -> str:
-        """One person of each of these (or all) hospitals approves the output; returns the job's state then."""
+    def approve(self, *hospitals: Hospital, person: int | None = None) -> str:
+        """As many of each of these (or all) hospitals as must approve the output, or one; returns the job's state then."""
         for hospital in hospitals or self.hospitals:
-            case = review.open_case(hospital.home, self.job, hospital.people[person])
-            review.approve(hospital.home, case, comment="seen", accept_red=True)
+            case = review.open_case(hospital.home, self.job, hospital.reviewer)
+            needed = hospital.people[: case.grant.body.reviewer_threshold]
+            for name in needed if person is None else (hospital.people[person],):
+                case = review.open_case(hospital.home, self.job, name)
+                review.approve(hospital.home, case, comment="seen", accept_red=True)
         return self.world.state(self.job)
 
     def record(self) -> JobRecord:

@@ -33,7 +33,7 @@ from trustspace.domain.bodies import (
 from trustspace.domain.records import ChallengeRecord, GrantRecord, OutputRecord
 from trustspace.domain.statements import Statement
 from trustspace.enclave.packing import Content, Run, pack_artifact, pack_evidence
-from trustspace.evidence.facts import DigestPair, RunFacts
+from trustspace.evidence.facts import DigestPair, Judgement, RunFacts
 from trustspace.evidence.report import build_report
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.spec import Parameters
@@ -249,7 +249,7 @@ class Consortium:
         ran = [DigestPair("parameters", digest, digest), *([DigestPair("code", code, code)] if code else [])]
         facts = RunFacts.of(
             self.parameters, artifacts, digests=ran, commitments=commitments,
-            rows=100, patients=100, withheld_patients=0, record_bytes=64, evaluation=(None, None), sandbox_tier=TIER,
+            rows=100, patients=100, withheld_patients=0, record_bytes=64, judged=Judgement(), sandbox_tier=TIER,
             sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software", custody="own",
             history=(),
         )  # fmt: skip

@@ -18,9 +18,10 @@ import click
 
 from trustspace.cli.i18n import _, clean
 from trustspace.cli.output import Output
-from trustspace.errors import InvalidInput, NotFound
+from trustspace.errors import InvalidInput, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
+    from trustspace.client.acting import Acting
     from trustspace.client.home import PartyHome
 
 DEBUG_VARIABLE = "TRUSTSPACE_DEBUG"
@@ -46,33 +47,54 @@ class Cli:
                 raise InvalidInput("The passphrase file is not UTF-8 text.") from None
         return os.environ.get("TRUSTSPACE_PASSPHRASE") or None
 
-    def party(self) -> PartyHome:
-        """The party in the home directory, to look at: its private keys stay locked if they are."""
-        from trustspace.client.home import PartyHome
+    def acting(self, *, signs: bool = False) -> Acting:
+        """Whoever is in the home directory, a party or a reviewer of one, to look at what both may see.
 
-        return PartyHome(self.home, self.passphrase())
-
-    def signer(self) -> PartyHome:
-        """The party, to act for it; asks for its passphrase where a person sits at a terminal."""
+        With ``signs``, to act: it asks for the passphrase where a person sits at a terminal. Else private keys stay
+        locked if they are.
+        """
         from trustspace.client.home import PartyHome
+        from trustspace.client.reviewers import ReviewerHome, is_reviewer
 
         passphrase = self.passphrase()
-        if passphrase is None and self._is_protected() and sys.stdin.isatty() and not self.out.as_json:
+        asks = signs and sys.stdin.isatty() and not self.out.as_json
+        if passphrase is None and asks and self._is_protected():
             passphrase = getpass.getpass(_("Passphrase of your keys: ")) or None
-        return PartyHome(self.home, passphrase)
+        return (ReviewerHome if is_reviewer(self.home) else PartyHome)(self.home, passphrase)
+
+    def party(self) -> PartyHome:
+        """The party in the home directory, to look at."""
+        return _whole(self.acting())
+
+    def signer(self) -> PartyHome:
+        """The party, to act for it."""
+        return _whole(self.acting(signs=True))
 
     def _is_protected(self) -> bool:
-        try:
-            content = json.loads((self.home / "keys" / "root.key").read_bytes())
-            return bool(content["protection"]["kdf"] != "none")
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        for name in ("root", "review"):
+            try:
+                content = json.loads((self.home / "keys" / f"{name}.key").read_bytes())
+                return bool(content["protection"]["kdf"] != "none")
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return False
 
     def ready(self, document: dict[str, Any], text: str) -> None:
         """Say, in one line, that a server accepts connections."""
         self.out.document(document)
         self.out.say(text, style="good")
         sys.stdout.flush()
+
+
+def _whole(home: Acting) -> PartyHome:
+    from trustspace.client.home import PartyHome
+
+    if not isinstance(home, PartyHome):
+        raise PermissionDenied(
+            "This is a reviewer's own home: it reviews, and does nothing else.",
+            fix="Do it at the source unit's own home.",
+        )
+    return home
 
 
 pass_cli = click.make_pass_decorator(Cli)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,26 +11,19 @@ from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose, language, mark, translate
 from trustspace.cli.people import People
-from trustspace.cli.quiet import (
-    DEFAULT_QUIET_BITS,
-    DEFAULT_SCORE_SUMS,
-    budget_words,
-    dataset_document,
-    show_dataset,
-    sums_words,
-)
+from trustspace.cli.policy_file import policy_document, policy_rows, read_policy, render
+from trustspace.cli.quiet import dataset_document, show_dataset
 from trustspace.cli.words import rows, short, when, word
 from trustspace.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from trustspace.client.acting import Acting
     from trustspace.client.datasets import Proposal
-    from trustspace.client.home import PartyHome
     from trustspace.data.description import ColumnDescription, DatasetDescription
     from trustspace.domain.bodies import Policy
     from trustspace.domain.records import DatasetRecord
-    from trustspace.evidence.words import Language
 
 _MOCK_ROWS_SHOWN = 5
 _SIGNS = {
@@ -72,27 +65,23 @@ def command() -> None:
     metavar="COLUMN",
     help="Keep this column although it looks as if it identifies people.",
 )
+@option("--policy", "policy_file", type=PATH, metavar="FILE",
+        help="Your policy, as trustspace dataset policy prints it. The options below override it.")  # fmt: skip
 @option(
     "--minimum-cell",
     type=click.IntRange(1, 1_000_000),
-    default=10,
-    show_default=True,
     metavar="N",
     help="Statistics may show no count of fewer rows than this.",
 )
 @option(
     "--quiet-bits",
     type=click.IntRange(0, 1_000_000),
-    default=DEFAULT_QUIET_BITS,
-    show_default=True,
     metavar="N",
     help="How many bits one developer's jobs together may tell before release.",
 )
 @option(
     "--score-sums",
     type=click.IntRange(0, 1_000_000),
-    default=DEFAULT_SCORE_SUMS,
-    show_default=True,
     metavar="N",
     help="How many sums of scores under hidden weights one developer's jobs together may get.",
 )
@@ -104,8 +93,8 @@ def command() -> None:
 @pass_cli
 def submit(
     cli: Cli, file: Path, name: str, title: str, summary: str, patient_column: str | None, allow: tuple[str, ...],
-    minimum_cell: int, quiet_bits: int, score_sums: int, refuse_custom_code: bool, accept_blind_code: bool,
-    enclave: str | None, yes: bool,
+    policy_file: Path | None, minimum_cell: int | None, quiet_bits: int | None, score_sums: int | None,
+    refuse_custom_code: bool, accept_blind_code: bool, enclave: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Seal FILE (CSV or Parquet) and upload it to your own enclave.
 
@@ -115,24 +104,22 @@ def submit(
     from trustspace.data.description import Answers
 
     home = cli.signer()
+    policy = datasets.DEFAULT_POLICY if policy_file is None else read_policy(policy_file)
+    changed = {
+        "minimum_cell_count": minimum_cell,
+        "quiet_millibits_per_developer": None if quiet_bits is None else 1000 * quiet_bits,
+        "score_sums_per_developer": score_sums,
+        "custom_code": "refuse" if refuse_custom_code else None,
+        "blind_code": "accept" if accept_blind_code else None,
+    }
+    policy = policy.model_copy(update={field: value for field, value in changed.items() if value is not None})
+    if accept_blind_code and policy.custom_code == "refuse":
+        raise InvalidInput(
+            "Blind code is code of a developer's own.",
+            fix="Give --refuse-custom-code or --accept-blind-code, not both.",
+        )
     answers = Answers(summary=summary, language=language(), allow=frozenset(allow))
     proposal = datasets.propose(file, title, patient_column=patient_column, answers=answers)
-    policy = datasets.DEFAULT_POLICY.model_copy(
-        update={
-            "minimum_cell_count": minimum_cell,
-            "quiet_millibits_per_developer": 1000 * quiet_bits,
-            "score_sums_per_developer": score_sums,
-        }
-    )
-    if refuse_custom_code:
-        policy = policy.model_copy(update={"custom_code": "refuse"})
-    if accept_blind_code:
-        if refuse_custom_code:
-            raise InvalidInput(
-                "Blind code is code of a developer's own.",
-                fix="Give --refuse-custom-code or --accept-blind-code, not both.",
-            )
-        policy = policy.model_copy(update={"blind_code": "accept"})
     _show_proposal(cli, proposal, name, policy)
     cli.out.ask(_("Seal the file, upload it to your enclave and publish exactly this description?"), yes=yes)
     with cli.out.progress({"seal": _("Sealing"), "upload": _("Uploading")}) as progress:
@@ -179,10 +166,11 @@ def _show_description(cli: Cli, name: str, description: DatasetDescription, poli
             (_("Rows"), rows(description.rows_bucket)),
             (_("Patient column"), description.patient_column or _("none: every row is a patient")),
             *([(_("Licence"), description.licence)] if description.licence else []),
-            *policy_rows(policy),
         ]
     )
-    cli.out.say()
+    cli.out.heading(_("Policy"))
+    cli.out.fields(policy_rows(policy))
+    cli.out.heading(_("Columns"))
     cli.out.table(
         (_("Column"), _("Kind"), _("Range or categories"), _("Unit"), _("Missing"), _("Meaning")),
         [
@@ -211,39 +199,13 @@ def _values(column: ColumnDescription) -> str:
     return "-"
 
 
-def policy_rows(policy: Policy) -> list[tuple[str, str]]:
-    """A source unit's policy in words."""
-    excused = _("; ").join(_excused(name) for name in policy.not_applicable)
-    code = _("accepted, and flagged to the reviewer") if policy.custom_code == "accept" else _("refused")
-    accepts_blind = "refuse" not in (policy.custom_code, policy.blind_code)
-    blind = _("accepted, and flagged to the reviewer") if accepts_blind else _("refused")
-    return [
-        (_("Developers' own code"), code),
-        (_("Blind code"), blind),
-        (_("Patients withheld for evidence"), _("at least {count}", count=policy.minimum_withheld_patients)),
-        (_("Rows behind a shown count"), _("at least {count}", count=policy.minimum_cell_count)),
-        (_("Told before release"), budget_words(policy.quiet_millibits_per_developer)),
-        (_("Sums of encrypted scores"), sums_words(policy.score_sums_per_developer)),
-        *([(_("Checks that may be left out"), excused)] if excused else []),
-    ]
-
-
-def _excused(name: str) -> str:
-    """A check that a policy lets be left out, by its title; ``name:kind`` for one kind of job."""
-    from trustspace.evidence.words import TITLES
-
-    check, _colon, kind = name.partition(":")
-    title = TITLES.get(check, {}).get(cast("Language", language()), check)
-    return compose("{check} ({kind})", check=title, kind=word("kind", kind)) if kind else title
-
-
 @command.command("list")
 @pass_cli
 def listing(cli: Cli) -> None:
     """List the datasets that the space knows of."""
     from trustspace.client.datasets import listing as listed
 
-    home = cli.party()
+    home = cli.acting()
     people, found = People.of(home), listed(home)
     cli.out.document(
         {
@@ -285,7 +247,7 @@ def show(cli: Cli, dataset: str, mock: Path | None) -> None:
     from trustspace.client.datasets import describe
     from trustspace.data.description import DatasetDescription
 
-    home = cli.party()
+    home = cli.acting()
     record, sample = describe(home, resolve(home, dataset).statement)
     description = DatasetDescription.from_json(record.body.description)
     people = People.of(home)
@@ -296,7 +258,7 @@ def show(cli: Cli, dataset: str, mock: Path | None) -> None:
             "dataset": record.statement, "name": record.body.dataset, "version": record.body.version,
             "source_unit": record.source_unit, "source_unit_name": people.plain(record.source_unit),
             "state": record.state, "issued": record.issued, "description": record.body.description,
-            "policy": record.body.policy.model_dump(mode="json"), "custody": record.body.custody,
+            **policy_document(record.body.policy), "custody": record.body.custody,
             "mock_rows": sample.num_rows, "mock": str(mock) if mock else "",
             "quiet": dataset_document(home, record, people),
         }
@@ -343,6 +305,25 @@ def _write_mock(sample: pa.Table, target: Path) -> None:
     write_atomic(target, sink.getvalue().to_pybytes(), 0o644)
 
 
+@command.command("policy")
+@click.argument("dataset", metavar="[ID]", required=False)
+@pass_cli
+def policy_template(cli: Cli, dataset: str | None) -> None:
+    """Print a policy file to edit: the default policy, or that of the dataset ID, with every field explained.
+
+    Write it to a file (> policy.toml), change what you want otherwise, and give it to trustspace dataset submit
+    --policy. See --lang for the language of the explanations.
+    """
+    from trustspace.client.datasets import DEFAULT_POLICY
+
+    policy = DEFAULT_POLICY
+    if dataset is not None:
+        policy = resolve(cli.acting(), dataset).body.policy
+    text = render(policy, DEFAULT_POLICY)
+    cli.out.document({**policy_document(policy), "file": text})
+    cli.out.say(text.rstrip("\n"))
+
+
 @command.command("withdraw")
 @click.argument("dataset", metavar="ID")
 @option("--yes", is_flag=True, help="Do not ask.")
@@ -374,7 +355,7 @@ def withdraw(cli: Cli, dataset: str, yes: bool) -> None:
     )  # fmt: skip
 
 
-def resolve(home: PartyHome, text: str, *, own: bool = False) -> DatasetRecord:
+def resolve(home: Acting, text: str, *, own: bool = False) -> DatasetRecord:
     """The proven dataset behind a name, ``name@version``, ``unit/name`` or the first digits of a digest.
 
     Raises:

@@ -164,10 +164,12 @@ def serve(cli: Cli, listen: str, runtime: Path | None) -> None:
 @pass_cli
 def status(cli: Cli, name: str | None) -> None:
     """What the enclave holds, how it isolates, and what failed there. For the source unit, or at the enclave."""
-    if (cli.home / "card.json").exists():
+    from trustspace.client.enclaves import enclave_link, own_enclave
+    from trustspace.client.reviewers import is_reviewer
+
+    if (cli.home / "card.json").exists() and not is_reviewer(cli.home):
         _status_here(cli)
         return
-    from trustspace.client.enclaves import enclave_link, own_enclave
 
     home = cli.party()
     own = own_enclave(home, name)

@@ -11,8 +11,18 @@ from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.jobview import request_document, show_code, show_grant, show_request
+from trustspace.cli.notices import (
+    answered_document,
+    changes_document,
+    revoked_document,
+    show_answered,
+    show_changes,
+    show_revoked,
+)
 from trustspace.cli.people import People
+from trustspace.cli.privacy import thousandths
 from trustspace.cli.quiet import job_document, show_quiet
+from trustspace.cli.reviewer import show_four_eyes
 from trustspace.cli.words import short, when, word
 from trustspace.domain.tiers import ANY_TIER, TIERS
 
@@ -24,15 +34,21 @@ def command() -> None:
 
 @command.command("submit")
 @click.argument("file", type=PATH)
+@option(
+    "--answers",
+    metavar="ID",
+    help="The job of yours that this one answers, such as one whose output was to be changed.",
+)
 @pass_cli
-def submit(cli: Cli, file: Path) -> None:
+def submit(cli: Cli, file: Path, answers: str | None) -> None:
     """Submit the job that FILE (TOML) describes, with the code beside it. See trustspace job schema."""
     from trustspace.client import blindcode, jobs
 
     home = cli.signer()
-    digest = jobs.submit(home, file)
+    answered = jobs.resolve_job(home, answers) if answers else ""
+    digest = jobs.submit(home, file, supersedes=answered)
     is_blind = digest in blindcode.kept(home)
-    cli.out.document({"job": digest, "blind": is_blind})
+    cli.out.document({"job": digest, "blind": is_blind, "answers": answered})
     cli.out.say(_("The job is submitted ({digest}).", digest=short(digest)), style="good")
     cli.out.say(_("Next: the buyer countersigns it, and every source unit grants or refuses it."))
     if is_blind:
@@ -74,7 +90,7 @@ def listing(cli: Cli) -> None:
     """List the jobs that you take part in."""
     from trustspace.client import jobs
 
-    home = cli.party()
+    home = cli.acting()
     people, found = People.of(home), jobs.listing(home)
     cli.out.document({"jobs": [_named(job, people) for job in found]})
     if not found:
@@ -125,16 +141,30 @@ def _named(job: dict[str, Any], people: People) -> dict[str, Any]:
 @pass_cli
 def show(cli: Cli, job: str, code: bool) -> None:
     """Show exactly what a job asks for, proven and by the names that you pinned."""
-    from trustspace.client import jobs
+    from trustspace.client import jobs, notices
 
-    home = cli.party()
+    home = cli.acting()
     asked = jobs.request(home, jobs.resolve_job(home, job))
     people = People.of(home)
     state = next(str(j["state"]) for j in jobs.listing(home) if j["statement"] == asked.job.statement)
     if asked.job.state == "cancelled":
         state = asked.job.state  # the developer's own word, which the coarse list does not repeat
-    cli.out.document({**request_document(asked, people, state), "quiet": job_document(home, asked)})
+    answered = notices.answered(home, asked.job)
+    changes, revoked = (
+        notices.changes(home, asked.job.statement),
+        notices.revocation(home, asked.job.statement),
+    )
+    cli.out.document(
+        {
+            **request_document(asked, people, state), "quiet": job_document(home, asked),
+            "answers": answered_document(answered, people), "changes": changes_document(changes, people),
+            "revoked": revoked_document(revoked, people),
+        }
+    )  # fmt: skip
     show_request(cli.out, asked, people, state)
+    show_answered(cli.out, answered, people)
+    show_changes(cli.out, changes, people)
+    show_revoked(cli.out, revoked, people)
     show_quiet(cli.out, home, asked, people)
     if code:
         show_code(cli.out, asked)
@@ -165,8 +195,8 @@ def countersign(cli: Cli, job: str) -> None:
     metavar="PERSON",
     help="Who reviews the output. Else all of your reviewers.",
 )
-@option("--threshold", type=click.IntRange(1, 32), default=1, show_default=True, metavar="N",
-        help="How many of them must approve.")  # fmt: skip
+@option("--threshold", type=click.IntRange(1, 32), metavar="N",
+        help="How many of them must approve. Else as many as your policy demands.")  # fmt: skip
 @option(
     "--runs",
     type=click.IntRange(1, 1000),
@@ -200,30 +230,39 @@ def countersign(cli: Cli, job: str) -> None:
     is_flag=True,
     help="Say in words that fewer than all source units together can open every single update.",
 )
+@option(
+    "--privacy",
+    callback=thousandths,
+    metavar="EPSILON",
+    help="How much differential privacy it may spend at most. Else what the job claims.",
+)
 @option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 def grant(
-    cli: Cli, job: str, reviewers: tuple[str, ...], threshold: int, runs: int, days: int, tier: str, small_sums: bool,
-    recovery: bool, yes: bool,
+    cli: Cli, job: str, reviewers: tuple[str, ...], threshold: int | None, runs: int, days: int, tier: str,
+    small_sums: bool, recovery: bool, privacy: int | None, yes: bool,
 ) -> None:  # fmt: skip
     """As a source unit, permit a job. Shows what it asks and what a grant permits, and asks.
 
     Your broker then releases the data key to its runs without asking again.
     """
-    from trustspace.client import jobs
+    from trustspace.client import jobs, notices
 
     home = cli.signer()
     asked = jobs.request(home, jobs.resolve_job(home, job))
     people = People.of(home)
     # Shown first: what is wrong with a grant, such as words that are missing, is explained there.
     show_request(cli.out, asked, people, asked.job.state)
+    show_answered(cli.out, notices.answered(home, asked.job), people)
     body = jobs.draft_grant(
         home, asked, reviewers=reviewers, threshold=threshold, runs=runs, days=days, sandbox_tier=tier,
-        small_sums=small_sums, recovery=recovery,
+        small_sums=small_sums, recovery=recovery, privacy_millis=privacy,
     )  # fmt: skip
     if asked.code and not yes and cli.out.wants(_("Read the developer's code now?")):
         show_code(cli.out, asked)
     show_grant(cli.out, asked, people, body)
+    if body.reviewer_threshold > 1 and {r.holder for r in body.reviewers} & set(home.reviewers_here):
+        show_four_eyes(cli, home)
     show_quiet(cli.out, home, asked, people, body.runs)
     cli.out.ask(_("Grant exactly this?"), yes=yes)
     digest = home.submit(body, "grant").digest
@@ -232,7 +271,7 @@ def grant(
             "job": asked.job.statement, "grant": digest, "reviewers": [r.holder for r in body.reviewers],
             "threshold": body.reviewer_threshold, "runs": body.runs, "expires": body.expires,
             "sandbox_tier": body.sandbox_tier, "evidence_kind": body.evidence_kind, "small_sums": body.small_sums,
-            "recovery": body.recovery,
+            "recovery": body.recovery, "privacy_millis": body.privacy_millis,
             "quiet": job_document(home, asked, body.runs),
         }
     )  # fmt: skip

@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from trustspace.cli.blind import blind_document, show_blind
-from trustspace.cli.dataset import policy_rows
 from trustspace.cli.i18n import _, compose
 from trustspace.cli.output import Output
+from trustspace.cli.policy_file import policy_rows
+from trustspace.cli.privacy import show_cap
 from trustspace.cli.together import recovery_shown, result_document, result_rows, show_together, words
 from trustspace.cli.words import short, size, when, word
 from trustspace.domain.tiers import ANY_TIER
@@ -115,6 +116,15 @@ def _show_parameters(out: Output, asked: Request) -> None:
         out.say(
             _(
                 "The platform's own loop trains it. Out of it come the model and its measured quality, for review."
+            )
+        )
+    if parameters.privacy is not None:
+        out.heading(_("Differential privacy"))
+        out.fields(_section(parameters.privacy.model_dump(mode="json", exclude_none=True)))
+        out.say(
+            _(
+                "Whatever one patient's rows are, the chance of any model that could come out changes by a bounded "
+                "factor. Noise is added for that while it is trained."
             )
         )
     if parameters.federated is not None:
@@ -272,5 +282,6 @@ def show_grant(out: Output, asked: Request, people: People, body: Grant) -> None
             _("- You accept that sums can be opened without some of you, in these words: {words}.",
               words=recovery_shown(asked.job.body)), style="warning",
         )  # fmt: skip
+    show_cap(out, body)
     if body.reviewer_threshold == 1:
         out.say(_("One person alone can then approve. For four eyes: --threshold 2."), style="warning")

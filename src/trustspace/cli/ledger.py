@@ -20,7 +20,7 @@ def verify(cli: Cli) -> None:
     """Fetch and re-hash the whole ledger; as an auditor, also replay every statement in it."""
     from trustspace.client.audit import verify_ledger
 
-    found = verify_ledger(cli.party())
+    found = verify_ledger(cli.acting())
     cli.out.document(
         {
             "size": found.size,

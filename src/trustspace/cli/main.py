@@ -23,6 +23,7 @@ from trustspace.cli import (
     party,
     release,
     review,
+    reviewer,
     score,
     space,
     trust,
@@ -43,7 +44,7 @@ _WITH_VALUE = frozenset({"--home", "--lang", "--passphrase-file"})
 
 @click.group("trustspace", cls=Group)
 @option("--home", type=PATH, envvar="TRUSTSPACE_HOME", metavar="DIR",
-        help="Where keys and settings are: a space's, a party's or an enclave's. "
+        help="Where keys and settings are: a space's, a party's, a reviewer's or an enclave's. "
              "Else TRUSTSPACE_HOME, else ~/.trustspace.")  # fmt: skip
 @option("--lang", type=click.Choice(i18n.LANGUAGES), help="English or Chinese. Else the locale decides.")
 @option("--json", "as_json", is_flag=True,
@@ -63,7 +64,7 @@ def cli(
     \b
     Operator:     space
     Everybody:    party, trust, job list, job show
-    Source unit:  enclave, dataset, broker, job grant, review, score
+    Source unit:  enclave, dataset, broker, job grant, reviewer, review, score
     Developer:    dataset list, job rehearse, job submit, score
     Buyer:        job countersign, release, verify
     Auditor:      ledger, witness
@@ -77,7 +78,8 @@ def cli(
 
 
 for module in (
-    space, party, trust, enclave, broker, dataset, job, review, release, score, verify, ledger, witness, doctor, demo,
+    space, party, trust, enclave, broker, dataset, job, reviewer, review, release, score, verify, ledger, witness,
+    doctor, demo,
 ):  # fmt: skip
     cli.add_command(module.command)
 

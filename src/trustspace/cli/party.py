@@ -10,8 +10,10 @@ import click
 from trustspace.cli.common import PATH, Cli, pass_cli, read_json
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, compose
+from trustspace.cli.reviewer import show_four_eyes
 from trustspace.cli.space import PARTY_ROLES
 from trustspace.cli.words import fingerprint, roles, short, word
+from trustspace.errors import AlreadyExists
 
 if TYPE_CHECKING:
     from trustspace.client.home import PartyHome
@@ -38,7 +40,7 @@ def command() -> None:
     "reviewers",
     multiple=True,
     metavar="PERSON",
-    help="A source unit's reviewer, by name. Each gets keys.",
+    help="A reviewer whose keys are to lie in this home. Those with a home of their own are adopted later.",
 )
 @pass_cli
 def new(cli: Cli, name: str, chosen: tuple[str, ...], reviewers: tuple[str, ...]) -> None:
@@ -47,7 +49,13 @@ def new(cli: Cli, name: str, chosen: tuple[str, ...], reviewers: tuple[str, ...]
     Set TRUSTSPACE_PASSPHRASE or give --passphrase-file to lock them with a passphrase.
     """
     from trustspace.client.home import PartyHome
+    from trustspace.client.reviewers import is_reviewer
 
+    if is_reviewer(cli.home):
+        raise AlreadyExists(
+            "There is another home in {home} already.",
+            fix="Give --home another directory.", home=str(cli.home),
+        )  # fmt: skip
     passphrase = cli.passphrase()
     home = PartyHome.create(
         cli.home, name, cast("tuple[Role, ...]", chosen), reviewers=reviewers, passphrase=passphrase
@@ -96,8 +104,8 @@ def _show(cli: Cli, home: PartyHome) -> None:
     cli.out.document(
         {
             "name": party.name, "roles": list(party.roles), "fingerprint": home.fingerprint, "home": str(cli.home),
-            "reviewers": people, "enrolled": space is not None, "space": space,
-            "keys": [key.model_dump() for key in party.keys],
+            "reviewers": people, "reviewers_here": list(home.reviewers_here), "enrolled": space is not None,
+            "space": space, "keys": [key.model_dump() for key in party.keys],
         }
     )  # fmt: skip
     cli.out.fields(
@@ -121,3 +129,4 @@ def _show(cli: Cli, home: PartyHome) -> None:
         (_("What for"), _("Who"), _("Key")),
         [(word("use", key.use), key.holder, short(key.public)) for key in party.keys],
     )
+    show_four_eyes(cli, home)

@@ -9,7 +9,7 @@ from trustspace.cli.i18n import _, compose
 from trustspace.cli.words import fingerprint, short
 
 if TYPE_CHECKING:
-    from trustspace.client.home import PartyHome
+    from trustspace.client.acting import Acting
     from trustspace.domain.trust import TrustFile
 
 
@@ -22,7 +22,7 @@ class People:
         self._own = own
 
     @classmethod
-    def of(cls, home: PartyHome) -> People:
+    def of(cls, home: Acting) -> People:
         """As this party knows them."""
         return cls(home.trust(), home.fingerprint)
 

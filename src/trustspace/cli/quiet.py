@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from trustspace.cli import privacy
 from trustspace.cli.i18n import _
 
 if TYPE_CHECKING:
     from trustspace.cli.output import Output
     from trustspace.cli.people import People
-    from trustspace.client.home import PartyHome
+    from trustspace.client.acting import Acting
     from trustspace.client.jobs import Request
     from trustspace.domain.leakage import Leakage
     from trustspace.domain.records import DatasetRecord
 
-# As bodies.Policy has it; a test compares them, since that module is too heavy for every command's start.
-DEFAULT_QUIET_BITS: Final = 100
-DEFAULT_SCORE_SUMS: Final = 200
 
-
-def budget_words(millibits: int) -> str:
-    """A policy's limit in words."""
-    from trustspace.domain.budget import in_bits
-
-    if not millibits:
-        return _("nothing: no job may run")
-    return _("at most {bits} bits by all jobs of one developer", bits=in_bits(millibits))
-
-
-def sums_words(limit: int) -> str:
-    """A policy's limit on sums of scores in words."""
-    if not limit:
-        return _("none")
-    return _("at most {count} by all jobs of one developer", count=limit)
-
-
-def _leakage(home: PartyHome, asked: Request, runs: int | None) -> Leakage:
+def _leakage(home: Acting, asked: Request, runs: int | None) -> Leakage:
     from trustspace.domain.budget import price
 
     granting = ((home.fingerprint, runs),) if runs else ()
     return price(asked.dossier.view, asked.job, granting)
 
 
-def _still_to_grant(home: PartyHome, asked: Request, runs: int | None) -> list[str]:
+def _still_to_grant(home: Acting, asked: Request, runs: int | None) -> list[str]:
     """The source units that count with one run, for want of a grant: with theirs a job may come to tell more."""
     granted = {*asked.job.grants, *((home.fingerprint,) if runs else ())}
     return [unit for unit in asked.job.body.source_units if unit not in granted]
 
 
-def job_document(home: PartyHome, asked: Request, runs: int | None = None) -> dict[str, Any]:
+def job_document(home: Acting, asked: Request, runs: int | None = None) -> dict[str, Any]:
     """What a job can tell, for programs; with ``runs``, under a grant of so many that is being made."""
     from trustspace.client.budgets import accounts
     from trustspace.domain.budget import sums_of
@@ -67,10 +48,11 @@ def job_document(home: PartyHome, asked: Request, runs: int | None = None) -> di
             for account in accounts(home, asked.dossier, asked.job)
         ],
         "score_sums": sums_of(asked.job.body),
+        "privacy": privacy.job_document(home, asked, runs),
     }  # fmt: skip
 
 
-def show_quiet(out: Output, home: PartyHome, asked: Request, people: People, runs: int | None = None) -> None:
+def show_quiet(out: Output, home: Acting, asked: Request, people: People, runs: int | None = None) -> None:
     """What a job can tell, for people."""
     if out.as_json:
         return
@@ -101,10 +83,11 @@ def show_quiet(out: Output, home: PartyHome, asked: Request, people: People, run
                 )
             )
     _show_sums(out, home, asked, people)
+    privacy.show_privacy(out, home, asked, people, runs)
     out.say()
 
 
-def _show_sums(out: Output, home: PartyHome, asked: Request, people: People) -> None:
+def _show_sums(out: Output, home: Acting, asked: Request, people: People) -> None:
     """What a job that scores gets, beside what its developer's others have."""
     from trustspace.client.budgets import accounts
     from trustspace.domain.budget import sums_of
@@ -130,7 +113,7 @@ def _show_sums(out: Output, home: PartyHome, asked: Request, people: People) -> 
             )
 
 
-def dataset_document(home: PartyHome, record: DatasetRecord, people: People) -> dict[str, Any]:
+def dataset_document(home: Acting, record: DatasetRecord, people: People) -> dict[str, Any]:
     """What developers have spent of a dataset's budget, for programs: all for its source unit, a developer its own."""
     return {
         "limit_millibits": record.body.policy.quiet_millibits_per_developer,
@@ -143,28 +126,29 @@ def dataset_document(home: PartyHome, record: DatasetRecord, people: People) -> 
             {"developer": developer, "developer_name": people.plain(developer), "sums": sums}
             for developer, sums in _sums_spent(home, record).items()
         ],
+        **privacy.dataset_document(home, record, people),
     }
 
 
-def _spent(home: PartyHome, record: DatasetRecord) -> dict[str, int]:
+def _spent(home: Acting, record: DatasetRecord) -> dict[str, int]:
     from trustspace.client import budgets
 
-    if record.source_unit == home.fingerprint:
+    if record.source_unit == home.fingerprint and "source-unit" in home.roles:
         return budgets.spent(home, record.body.dataset)
-    own = budgets.granted(home, record)[0] if "developer" in home.party.roles else 0
+    own = budgets.granted(home, record)[0] if "developer" in home.roles else 0
     return {home.fingerprint: own} if own else {}
 
 
-def _sums_spent(home: PartyHome, record: DatasetRecord) -> dict[str, int]:
+def _sums_spent(home: Acting, record: DatasetRecord) -> dict[str, int]:
     from trustspace.client import budgets
 
-    if record.source_unit == home.fingerprint:
+    if record.source_unit == home.fingerprint and "source-unit" in home.roles:
         return budgets.sums_spent(home, record.body.dataset)
-    own = budgets.granted(home, record)[1] if "developer" in home.party.roles else 0
+    own = budgets.granted(home, record)[1] if "developer" in home.roles else 0
     return {home.fingerprint: own} if own else {}
 
 
-def show_dataset(out: Output, home: PartyHome, record: DatasetRecord, people: People) -> None:
+def show_dataset(out: Output, home: Acting, record: DatasetRecord, people: People) -> None:
     """The same for people, as a table; nothing where nothing is spent."""
     if out.as_json:
         return
@@ -186,3 +170,4 @@ def show_dataset(out: Output, home: PartyHome, record: DatasetRecord, people: Pe
             [(people.name(who), str(sums), str(max(0, most - sums))) for who, sums in spent.items()],
         )
         out.say()
+    privacy.show_dataset(out, home, record, people)

@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _CLOSE_PERCENT = 80
 # What these checks find depends on the rows, on the real machine or on the past: a mock sample cannot foretell it.
-_OPEN = ("withheld_metrics", "sizes", "platform", "buyer_history", "small_cells")
+_OPEN = (
+    "withheld_metrics", "membership", "references", "stored_rows", "sizes", "platform", "buyer_history",
+    "differencing", "small_cells", "dominance",
+)  # fmt: skip
 _VERDICT_STYLES = {"green": "good", "amber": "warning", "red": "bad"}
 _PROGRAMS = {
     "train": mark("training"),
     "train_rounds": mark("training in rounds"),
     "evaluate": mark("judging the model"),
+    "references": mark("models trained anew, to compare with"),
     "statistics": mark("counting"),
     "compute": mark("the developer's code"),
     "score": mark("scoring"),
@@ -256,7 +260,11 @@ def _files(report: Report) -> list[dict[str, Any]]:
 def _not_foretold(found: Rehearsal) -> tuple[str, ...]:
     """The checks whose result the real rows, machine or past decide."""
     kind = found.stage.parameters.kind
-    elsewhere = {"small_cells": ("statistics", "score"), "withheld_metrics": ("train",)}
+    elsewhere = {
+        "small_cells": ("statistics", "score", "compute"), "dominance": ("statistics", "train"),
+        **dict.fromkeys(("withheld_metrics", "membership", "references"), ("train",)),
+        "stored_rows": ("train", "compute"),
+    }  # fmt: skip
     return tuple(name for name in _OPEN if kind in elsewhere.get(name, (kind,)))
 
 

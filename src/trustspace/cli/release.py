@@ -9,6 +9,7 @@ import click
 from trustspace.cli.common import PATH, Cli, pass_cli
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _
+from trustspace.cli.notices import revoked_document, show_revoked
 from trustspace.cli.people import People
 from trustspace.cli.together import holders, result_document, result_rows
 from trustspace.cli.words import short, size
@@ -27,7 +28,7 @@ def command() -> None:
 @pass_cli
 def fetch(cli: Cli, job: str, into: Path) -> None:
     """As the buyer, open what was released, check it, give a receipt and keep the certificate."""
-    from trustspace.client import jobs, releases
+    from trustspace.client import jobs, notices, releases
     from trustspace.domain.certificate import verify
     from trustspace.domain.records import OutputRecord
 
@@ -36,6 +37,8 @@ def fetch(cli: Cli, job: str, into: Path) -> None:
     delivered, certificate = releases.fetch(home, digest)
     releases.save(home, delivered, certificate, into)
     people, verified = People.of(home), verify(certificate, home.trust())
+    # After a receipt a revocation takes nothing back; whoever fetches again is told.
+    revoked = notices.revocation(home, digest)
     body = verified.job.body
     output = verified.view.get(OutputRecord, verified.job.output)
     assert output is not None  # it was fetched from there
@@ -56,10 +59,12 @@ def fetch(cli: Cli, job: str, into: Path) -> None:
             ],
             "certificate": str(proof),
             "trust": str(trust),
+            "revoked": revoked_document(revoked, people),
             **result_document(body, output.body, people),
         }
     )
     cli.out.say(_("Job {job} is delivered and checked:", job=short(digest)), style="good")
+    show_revoked(cli.out, revoked, people)
     cli.out.table(
         (_("File"), _("Type"), _("Size"), _("Approved by")),
         [

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from trustspace.cli import decision, desk
 from trustspace.cli.blind import blind_document, show_blind
 from trustspace.cli.common import Cli, pass_cli
+from trustspace.cli.decision import opened, own_files, reviewer_option
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, language
 from trustspace.cli.job import show_jobs
+from trustspace.cli.notices import answered_document, revoked_document, show_answered, show_revoked
 from trustspace.cli.people import People
-from trustspace.cli.together import holders, is_of, result_document, result_rows
-from trustspace.cli.words import size, word
+from trustspace.cli.policy_file import policy_document, show_changes
+from trustspace.cli.together import holders, result_document, result_rows
+from trustspace.cli.words import size, when, word
 from trustspace.errors import PermissionDenied
 
 if TYPE_CHECKING:
-    from trustspace.client.home import PartyHome
+    from trustspace.client.acting import Acting
     from trustspace.client.review import Case
-    from trustspace.domain.bodies import Artifact
+    from trustspace.client.standing import Person, Standing
     from trustspace.evidence.words import Language
 
 _VERDICT_STYLES = {"green": "good", "amber": "warning", "red": "bad"}
-_reviewer = option(
-    "--reviewer", required=True, metavar="PERSON", help="Who you are, of your source unit's reviewers."
-)
 
 
 @click.group("review", cls=Group)
@@ -41,7 +42,7 @@ def listing(cli: Cli, reviewer: str | None) -> None:
     """List outputs that wait for your source unit's review."""
     from trustspace.client.review import queue
 
-    home = cli.party()
+    home = cli.acting()
     found = queue(home, reviewer)
     cli.out.document({"reviews": found})
     if not found:
@@ -52,22 +53,31 @@ def listing(cli: Cli, reviewer: str | None) -> None:
 
 @command.command("show")
 @click.argument("job", metavar="ID")
-@_reviewer
-@option("--log", is_flag=True, help="Also show what the run printed. It never goes to anybody else.")
+@reviewer_option
+@option(
+    "--log",
+    is_flag=True,
+    help="Also show what the run printed. It leaves only if you approve that file by name.",
+)
 @pass_cli
-def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
-    """Show the evidence on a job's output, and who has decided."""
+def show(cli: Cli, job: str, reviewer: str | None, log: bool) -> None:
+    """Show the evidence on a job's output, what the job answers, and who has decided.
+
+    Where two or more must approve, what colleagues decided is kept from you until you have decided.
+    """
+    from trustspace.client import notices
+    from trustspace.client.review import policy_of, standing_for
     from trustspace.evidence.render import render_text
 
-    home, case = _open(cli, job, reviewer)
+    home, case = opened(cli, job, reviewer)
     texts = _logs(home, case) if log else {}
-    own, names = _own(home, case), People.of(home)
-    people = _decisions(case, home.session.now())
-    body = case.job.body
+    own, names = own_files(home, case), People.of(home)
+    standing, body = standing_for(case, case.reviewer), case.job.body
+    answered, revoked = notices.answered(home, case.job), notices.revocation(home, case.job.statement)
     cli.out.document(
         {
             "job": case.job.statement, "output": case.output.statement, "title": body.title, "state": case.job.state,
-            "reviewer": reviewer, "verdict": case.report.verdict, "report": case.report.to_json(),
+            "reviewer": case.reviewer, "verdict": case.report.verdict, "report": case.report.to_json(),
             "artifacts": [
                 {
                     "name": a.name, "media_type": a.media_type, "role": a.role, "sealed_bytes": a.sealed_bytes,
@@ -75,12 +85,13 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
                 }
                 for a in own
             ],
-            **result_document(body, case.output.body, names), "source_units": _units(case, names),
+            **result_document(body, case.output.body, names), "source_units": _units(standing, names),
             "four_eyes": {
-                "required": case.grant.body.reviewer_threshold,
-                "approved": sum(p["decision"] == "approve" for p in people), "reviewers": people,
+                "required": standing.required, "approved": standing.approved, "blind": standing.blind,
+                "reviewers": [_person(person) for person in standing.people],
             },
-            "logs": texts, "blind": blind_document(body),
+            "answers": answered_document(answered, names), "revoked": revoked_document(revoked, names),
+            "logs": texts, "blind": blind_document(body), **policy_document(policy_of(home, case.dossier, case.job)),
         }
     )  # fmt: skip
     if cli.out.as_json:
@@ -95,10 +106,16 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             *result_rows(body, case.output.body, names),
         ]
     )
+    show_revoked(cli.out, revoked, names)
+    show_answered(cli.out, answered, names)
     if body.blind is not None:
         cli.out.heading(_("Developer's own code"))
         show_blind(cli.out, body)
-    cli.out.heading(_("Evidence, computed in your enclave from these exact bytes"))
+    cli.out.heading(
+        _("Evidence, computed in your enclave from these exact bytes")
+        if case.is_from_own_enclave
+        else _("Evidence, computed in another source unit's enclave: yours dropped out")
+    )
     verdict, report = render_text(case.report, cast("Language", language())).split("\n", 1)
     cli.out.say(verdict, style=_VERDICT_STYLES[case.report.verdict])
     cli.out.report(report)
@@ -125,19 +142,22 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
         cli.out.say(
             _("Other source units have {count} more file(s) of their own, closed to you.", count=others)
         )
-    _show_four_eyes(cli, case, people)
+    show_changes(cli.out, policy_of(home, case.dossier, case.job))
+    _show_four_eyes(cli, standing)
     if len(body.source_units) > 1:
         cli.out.heading(_("Every source unit must approve"))
         cli.out.table(
             (_("Source unit"), _("Approvals")),
             [
                 (
-                    names.name(str(unit["fingerprint"])),
+                    names.name(unit.source_unit),
                     _("rejected")
-                    if unit["rejected"]
-                    else _("{approved} of {required}", approved=unit["approved"], required=unit["required"]),
+                    if unit.closed
+                    else word("verdict", "hidden")
+                    if unit.approved is None
+                    else _("{approved} of {required}", approved=unit.approved, required=unit.required),
                 )
-                for unit in _units(case, names)
+                for unit in standing.units
             ],
         )
     for name, text in texts.items():
@@ -148,36 +168,23 @@ def show(cli: Cli, job: str, reviewer: str, log: bool) -> None:
             cli.out.block(text)
 
 
-def _own(home: PartyHome, case: Case) -> list[Artifact]:
-    """The files that this source unit decides on."""
-    return [a for a in case.output.body.artifacts if is_of(a, home.fingerprint)]
+def _units(standing: Standing, people: People) -> list[dict[str, Any]]:
+    """How far each source unit of the job is with its review; None where that is kept from this reviewer yet."""
+    return [
+        {
+            "name": people.plain(unit.source_unit), "fingerprint": unit.source_unit, "approved": unit.approved,
+            "rejected": unit.closed, "required": unit.required,
+        }
+        for unit in standing.units
+    ]  # fmt: skip
 
 
-def _units(case: Case, people: People) -> list[dict[str, Any]]:
-    """How far each source unit of the job is with its review."""
-    from trustspace.domain.records import DecisionRecord, GrantRecord
-
-    view = case.dossier.view
-    found = [view.get(DecisionRecord, digest) for digest in case.output.decisions.values()]
-    units = []
-    for unit in case.job.body.source_units:
-        grant = view.get(GrantRecord, case.job.grants.get(unit, ""))
-        verdicts = [d.body.verdict for d in found if d is not None and d.source_unit == unit]
-        units.append(
-            {
-                "name": people.plain(unit), "fingerprint": unit, "approved": verdicts.count("approve"),
-                "rejected": "reject" in verdicts, "required": grant.body.reviewer_threshold if grant else 1,
-            }
-        )  # fmt: skip
-    return units
-
-
-def _logs(home: PartyHome, case: Case) -> dict[str, str | None]:
+def _logs(home: Acting, case: Case) -> dict[str, str | None]:
     """What the run printed, by file; None where this reviewer cannot open it alone."""
     from trustspace.client.review import open_artifact
 
     texts: dict[str, str | None] = {}
-    for artifact in _own(home, case):
+    for artifact in own_files(home, case):
         if artifact.role == "log":
             texts[artifact.name] = None
             with contextlib.suppress(PermissionDenied):
@@ -185,103 +192,35 @@ def _logs(home: PartyHome, case: Case) -> dict[str, str | None]:
     return texts
 
 
-def _show_four_eyes(cli: Cli, case: Case, people: list[dict[str, str]]) -> None:
-    approved = sum(person["decision"] == "approve" for person in people)
-    cli.out.heading(
-        _("Reviewers: {approved} of the {required} approvals that are needed",
-          approved=approved, required=case.grant.body.reviewer_threshold)
-    )  # fmt: skip
+def _person(person: Person) -> dict[str, Any]:
+    return {
+        "name": person.name, "decision": person.decision, "expires": person.expires, "comment": person.comment,
+        "reasons": list(person.reasons),
+    }  # fmt: skip
+
+
+def _show_four_eyes(cli: Cli, standing: Standing) -> None:
+    if standing.approved is None:
+        cli.out.heading(_("Reviewers: {required} approvals are needed", required=standing.required))
+        cli.out.say(_("What your colleagues decided is shown once you have decided: each judges alone."))
+    else:
+        cli.out.heading(
+            _("Reviewers: {approved} of the {required} approvals that are needed",
+              approved=standing.approved, required=standing.required)
+        )  # fmt: skip
     cli.out.table(
-        (_("Reviewer"), _("Decision")),
-        [(person["name"], word("verdict", person["decision"])) for person in people],
+        (_("Reviewer"), _("Decision"), _("Counts until"), _("Comment")),
+        [
+            (
+                person.name,
+                word("verdict", person.decision),
+                when(person.expires) if person.expires else "-",
+                person.comment or "-",
+            )
+            for person in standing.people
+        ],
     )
 
 
-def _decisions(case: Case, now: int) -> list[dict[str, str]]:
-    """Each reviewer whom the grant names, with "approve", "reject", "lapsed" or ""."""
-    from trustspace.domain.records import DecisionRecord
-
-    verdicts: dict[str, str] = {}
-    for digest in case.output.decisions.values():
-        record = case.dossier.view.get(DecisionRecord, digest)
-        if record is not None:
-            lapsed = record.body.verdict == "approve" and record.body.expires < now
-            verdicts[record.reviewer] = "lapsed" if lapsed else record.body.verdict
-    return [
-        {"name": reviewer.holder, "decision": verdicts.get(reviewer.review, "")}
-        for reviewer in case.grant.body.reviewers
-    ]
-
-
-@command.command("approve")
-@click.argument("job", metavar="ID")
-@_reviewer
-@option(
-    "--artifact",
-    "artifacts",
-    multiple=True,
-    metavar="NAME",
-    help="Only this file. Else all but what the run printed.",
-)
-@option(
-    "--comment",
-    default="",
-    metavar="TEXT",
-    help="Your reason; it stays with you, the ledger holds a commitment to it.",
-)
-@option("--accept-red", is_flag=True, help="Approve although the evidence is red. Needs --comment.")
-@pass_cli
-def approve(
-    cli: Cli, job: str, reviewer: str, artifacts: tuple[str, ...], comment: str, accept_red: bool
-) -> None:
-    """Approve an output: your share of its key goes to the buyer, and cannot be taken back."""
-    from trustspace.client.review import approve as sign
-
-    home, case = _open(cli, job, reviewer)
-    decision = sign(home, case, artifacts, comment=comment, accept_red=accept_red)
-    approved = list(artifacts) or [a.name for a in _own(home, case) if a.role not in ("log", "own")]
-    state = _state(home, case.job.statement)
-    cli.out.document({"job": case.job.statement, "decision": decision, "artifacts": approved, "state": state})
-    cli.out.say(
-        _("{reviewer} approved: {files}.", reviewer=reviewer, files=_(", ").join(approved)), style="good"
-    )
-    cli.out.say(_("The job is now: {state}.", state=word("state", state)))
-
-
-@command.command("reject")
-@click.argument("job", metavar="ID")
-@_reviewer
-@option(
-    "--comment",
-    default="",
-    metavar="TEXT",
-    help="Your reason; it stays with you, the ledger holds a commitment to it.",
-)
-@pass_cli
-def reject(cli: Cli, job: str, reviewer: str, comment: str) -> None:
-    """Reject an output: it stays closed for good."""
-    from trustspace.client import jobs
-    from trustspace.client.review import reject as sign
-    from trustspace.client.review import sealed_case
-
-    home = cli.signer()
-    case = sealed_case(home, jobs.resolve_job(home, job), reviewer)
-    decision = sign(home, case, comment=comment)
-    state = _state(home, case.job.statement)
-    cli.out.document({"job": case.job.statement, "decision": decision, "state": state})
-    cli.out.say(_("{reviewer} rejected the output. Nobody can open it.", reviewer=reviewer), style="good")
-
-
-def _open(cli: Cli, job: str, reviewer: str) -> tuple[PartyHome, Case]:
-    from trustspace.client import jobs
-    from trustspace.client.review import open_case
-
-    home = cli.signer()
-    return home, open_case(home, jobs.resolve_job(home, job), reviewer)
-
-
-def _state(home: PartyHome, digest: str) -> str:
-    from trustspace.client import jobs
-
-    listed: list[dict[str, Any]] = jobs.listing(home)
-    return next((str(job["state"]) for job in listed if job["statement"] == digest), "")
+for decide in (decision.approve, decision.changes, decision.reject, decision.revoke, desk.web):
+    command.add_command(decide)

@@ -100,10 +100,10 @@ def decrypt(cli: Cli, job: str, file: Path, into: Path | None) -> None:
 @command.command("unblind")
 @click.argument("job", metavar="ID")
 @click.argument("file", type=PATH)
-@option("--reviewer", required=True, metavar="PERSON", help="Who you are, of your source unit's reviewers.")
+@option("--reviewer", metavar="PERSON", help="Who you are, where several reviewers' keys lie in this home.")
 @option("--into", required=True, type=PATH, metavar="FILE", help="Where to write the scores, as CSV.")
 @pass_cli
-def unblind(cli: Cli, job: str, file: Path, reviewer: str, into: Path) -> None:
+def unblind(cli: Cli, job: str, file: Path, reviewer: str | None, into: Path) -> None:
     """As the source unit, take your masks off FILE, which the developer handed back: a score for each of your rows.
 
     They come in the order of the rows of your dataset.
@@ -111,8 +111,8 @@ def unblind(cli: Cli, job: str, file: Path, reviewer: str, into: Path) -> None:
     from trustspace.client import jobs, review, scoring
     from trustspace.storage.files import write_atomic
 
-    home = cli.signer()
-    case = review.open_case(home, jobs.resolve_job(home, job), reviewer)
+    home = cli.acting(signs=True)
+    case = review.open_case(home, jobs.resolve_job(home, job), home.reviewer(reviewer))
     found = scoring.unblinded(home, case, read_bytes(file, "file of masked scores"))
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(

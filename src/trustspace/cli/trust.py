@@ -22,7 +22,7 @@ def command() -> None:
 @pass_cli
 def add(cli: Cli, name: str, digits: tuple[str, ...]) -> None:
     """Pin NAME to a FINGERPRINT that you compared; groups of digits may stand apart."""
-    home = cli.party()
+    home = cli.acting()
     given = "".join("".join(digits).split()).lower()
     home.pin(name, given)
     cli.out.document({"name": name, "fingerprint": given})
@@ -34,7 +34,7 @@ def add(cli: Cli, name: str, digits: tuple[str, ...]) -> None:
 @pass_cli
 def listing(cli: Cli) -> None:
     """Show everything that is pinned: the space, parties and witnesses."""
-    home = cli.party()
+    home = cli.acting()
     trust, own = home.trust(), home.fingerprint
     cli.out.document(trust.model_dump(mode="json"))
     cli.out.fields(
@@ -87,7 +87,7 @@ def witness(cli: Cli, vkey: str, quorum: int | None) -> None:
         raise InvalidInput(
             "This is not a witness's key.", fix="Ask the witness for what trustspace witness key prints."
         )
-    home = cli.party()
+    home = cli.acting()
     trust = home.trust()
     changed = trust.with_witness(vkey, max(1, trust.witness_quorum) if quorum is None else quorum)
     home.save_trust(changed)

@@ -1,19 +1,24 @@
-"""``trustspace verify``: needs no home, no keys and no network."""
+"""``trustspace verify``: needs no home, no keys and no network, unless it is to ask what came after."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trustspace.cli.common import PATH, Cli, pass_cli, read_bytes
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _
+from trustspace.cli.notices import show_revoked
 from trustspace.cli.people import People
 from trustspace.cli.together import holders, result_document, result_rows
 from trustspace.cli.words import short, word
 from trustspace.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from trustspace.client.notices import Revoked
 
 
 @click.group("verify", cls=Group)
@@ -33,8 +38,10 @@ def command() -> None:
     metavar="FILE",
     help="Also check that this is a released file, byte for byte.",
 )
+@option("--online", is_flag=True,
+        help="Also ask the space, as the party in your home, whether the release was revoked since.")  # fmt: skip
 @pass_cli
-def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, ...]) -> None:
+def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, ...], online: bool) -> None:
     """Check a release's certificate FILE: who granted, what ran, who approved, what was released."""
     from trustspace.domain.certificate import load, verify, verify_content
     from trustspace.domain.records import OutputRecord
@@ -51,6 +58,7 @@ def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, .
     for path in artifacts:
         verify_content(proof, verified, path.name, _artifact(path))
     people, body = People(trust), verified.job.body
+    revoked = _revocation(cli, verified.job.statement) if online else None
     output = verified.view.get(OutputRecord, verified.job.output)
     assert output is not None  # the certificate holds
     released = [a for a in output.body.artifacts if a.name in verified.artifacts]
@@ -64,6 +72,7 @@ def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, .
             "reviewers": list(verified.reviewers), "sandbox_tier": verified.sandbox_tier,
             "evidence_kind": verified.evidence_kind, "ledger_size": verified.ledger_size,
             "witnesses_required": trust.witness_quorum, **result_document(body, output.body, people),
+            "revoked": bool(verified.job.revoked or revoked), "asked_online": online,
             "files": [{"name": a.name, "source_units": [unit.source_unit for unit in a.units]} for a in released],
         }
     )  # fmt: skip
@@ -95,7 +104,19 @@ def certificate(cli: Cli, file: Path, trust_file: Path, artifacts: tuple[Path, .
         cli.out.say(
             _("To check a file against it: add --artifact FILE ({job}).", job=short(verified.job.statement))
         )
-    cli.out.say(_("It cannot show a revocation that came after it."))
+    show_revoked(cli.out, revoked, people)
+    if verified.job.revoked and revoked is None:
+        cli.out.say(_("REVOKED: the certificate itself holds a revocation."), style="bad")
+    if not online:
+        cli.out.say(_("It cannot show a revocation that came after it: add --online to ask the space."))
+    elif revoked is None:
+        cli.out.say(_("As far as the space tells, nobody has revoked it."))
+
+
+def _revocation(cli: Cli, job: str) -> Revoked | None:
+    from trustspace.client.notices import revocation
+
+    return revocation(cli.acting(), job)
 
 
 def _artifact(path: Path) -> bytes:

@@ -13,6 +13,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "waiting": mark("waiting"),
         "in review": mark("in review"),
         "not released": mark("not released"),
+        "changes requested": mark("changes requested"),
+        "changes-requested": mark("changes requested"),
+        "revoked": mark("revoked"),
         "submitted": mark("waiting for grants"),
         "granted": mark("granted"),
         "refused": mark("refused"),
@@ -71,8 +74,23 @@ _WORDS: dict[str, dict[str, str]] = {
     "verdict": {
         "approve": mark("approved"),
         "reject": mark("rejected"),
+        "changes": mark("asked for changes"),
+        "hidden": mark("hidden until you have decided"),
         "lapsed": mark("approved, but that has lapsed"),
         "": mark("not decided yet"),
+    },
+    "reason": {
+        "small-groups": mark("Groups of few patients stand out: ask for coarser groups or fewer of them."),
+        "overfitted": mark("The model remembers whom it was trained on: train it less, or regularise it."),
+        "too-large": mark("A file is larger than its purpose needs: make it smaller or coarser."),
+        "differencing": mark("Beside something delivered before, it would tell about single patients."),
+        "own-code": mark(
+            "The developer's own code could not be judged: simplify it, or use the platform's own."
+        ),
+        "needs-privacy": mark("It needs differential privacy."),
+        "not-measurable": mark("What it tells about patients could not be measured."),
+        "unclear-purpose": mark("It is not clear what it is needed for: say so in the purpose."),
+        "other": mark("Another reason."),
     },
     "evidence": {"software": mark("software: that machine's administrator can see both sides")},
     "field": {
@@ -117,6 +135,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "groups": mark("Groups"),
         "result": mark("Result"),
         "withheld_percent": mark("Patients withheld (%)"),
+        "epsilon": mark("Epsilon (how much at most)"),
+        "delta": mark("Delta (the chance that it fails)"),
+        "max_gradient_norm": mark("Largest step by one patient"),
+        "ranges": mark("Published ranges"),
         "minimum_participants": mark("Fewest source units"),
         "release_quorum": mark("Must approve"),
         "sandbox_tier": mark("Weakest sandbox"),
@@ -144,6 +166,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "rows": mark("a score for each row, for the source unit alone"),
     },
 }
+
+# The codes of domain/bodies.py's Reason, here without what that imports.
+REASONS = tuple(_WORDS["reason"])
 
 
 def word(group: str, key: str) -> str:

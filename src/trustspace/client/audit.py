@@ -8,6 +8,7 @@ import os
 import threading
 from dataclasses import dataclass
 
+from trustspace.client.acting import Acting
 from trustspace.client.home import PartyHome
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules import apply
@@ -30,7 +31,7 @@ class Audit:
     replayed: bool
 
 
-def verify_ledger(home: PartyHome) -> Audit:
+def verify_ledger(home: Acting) -> Audit:
     """Fetch every leaf, hash the tree, compare with the checkpoint, and check the statements one may see.
 
     An auditor sees them all, and replays them; another party checks that those it may see are leaves.
@@ -50,7 +51,7 @@ def verify_ledger(home: PartyHome) -> Audit:
     if tree.size != log.size or tree.root().hex() != log.root:
         raise LogCorrupted("The ledger's leaves do not hash to its checkpoint.")
     seen, position, view = 0, 0, MemoryView()
-    replays = "auditor" in home.party.roles
+    replays = "auditor" in home.roles
     while position < log.size:
         entries, following = session.link.read(position, 256, 0)
         for entry in entries:

@@ -176,7 +176,8 @@ class Broker:
             for own_dataset, told in quiet:
                 try:
                     sums = budget.sums_of(job.body)
-                    budgets.count(state, own_dataset, job.body.developer, job.statement, told, sums)
+                    spent = budget.privacy_of(job.body) * grant.body.runs
+                    budgets.count(state, own_dataset, job.body.developer, job.statement, told, sums, spent)
                 except BudgetExhausted as error:
                     raise _UsedUp(error.message, fix=error.fix, **error.details) from None
             return counted[offer.statement]

@@ -27,7 +27,7 @@ from trustspace.transport.session import Dossier, watch
 
 _LOG = logging.getLogger(__name__)
 # Coarse states after which nothing is opened any more.
-_OVER = frozenset({"in review", "released", "not released"})
+_OVER = frozenset({"in review", "changes requested", "released", "revoked", "not released"})
 
 
 class _RunsUsedUp(BudgetExhausted):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trustspace.client.acting import Acting
 from trustspace.client.enclaves import enclave_link, own_enclave
 from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import canonical_json, sha256_hex
@@ -30,13 +31,12 @@ from trustspace.domain.binding import dataset_context
 from trustspace.domain.bodies import Dataset, DatasetWithdrawn, Policy
 from trustspace.domain.records import DatasetRecord
 from trustspace.errors import InvalidInput, NotFound, Unavailable, VerificationFailed
+from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT
 from trustspace.storage.files import write_atomic
 from trustspace.transport.links import EnclaveLink, Subject
 
 Progress = Callable[[str, int, int], None]
-DEFAULT_POLICY = Policy(
-    not_applicable=("withheld_metrics:compute", "withheld_metrics:statistics", "withheld_metrics:score")
-)
+DEFAULT_POLICY = Policy(not_applicable=NOT_APPLICABLE_BY_DEFAULT)
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -244,13 +244,13 @@ def withdraw(home: PartyHome, digest: str) -> None:
     link.withdraw(statement.envelope.to_bytes())
 
 
-def listing(home: PartyHome) -> list[dict[str, Any]]:
+def listing(home: Acting) -> list[dict[str, Any]]:
     """All datasets that the space lists; descriptions are the source units' own (verify with :func:`describe`)."""
     found: list[dict[str, Any]] = home.session.link.view("datasets")
     return found
 
 
-def describe(home: PartyHome, digest: str) -> tuple[DatasetRecord, pa.Table]:
+def describe(home: Acting, digest: str) -> tuple[DatasetRecord, pa.Table]:
     """A dataset's proven description and its mock sample."""
     from trustspace.data.parquet import read_parquet
 
@@ -259,7 +259,7 @@ def describe(home: PartyHome, digest: str) -> tuple[DatasetRecord, pa.Table]:
     return record, read_parquet(mock, None)
 
 
-def resolve(home: PartyHome, name: str, version: int | None = None) -> DatasetRecord:
+def resolve(home: Acting, name: str, version: int | None = None) -> DatasetRecord:
     """The proven dataset behind a digest, or behind a name (``unit/name`` where two source units use one).
 
     Raises:

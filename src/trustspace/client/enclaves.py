@@ -39,7 +39,7 @@ def adopt(home: PartyHome, card: dict[str, Any], address: str, *, custody: Custo
     key = PartyKey(use="enclave", public=card["enclave_key"], holder=card["name"])
     if key not in home.party.keys:
         home.publish([key])
-    certificate = home.session.link.enrol_enclave(card["request"].encode(), card["enclave_key"])
+    certificate = home.session.link.enrol_machine(card["request"].encode(), card["enclave_key"])
     own = OwnEnclave(card["name"], card["enclave_key"], address, card["certificate"], custody)
     directory = home.path / "enclaves"
     directory.mkdir(mode=0o700, exist_ok=True)

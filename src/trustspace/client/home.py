@@ -15,10 +15,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from trustspace.client.acting import SEALING, Acting, Clock
 from trustspace.crypto.keys import KeyStore
 from trustspace.crypto.statement import key_id
 from trustspace.domain.bodies import Body, KeyUse, Party, PartyKey, Role
@@ -27,24 +28,20 @@ from trustspace.domain.trust import TrustFile
 from trustspace.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
 from trustspace.storage.files import write_atomic
 from trustspace.storage.keystore import FileKeyStore
-from trustspace.transport.channel import Identity, connect
-from trustspace.transport.links import EnrolmentLink, SpaceLink
-from trustspace.transport.session import Session
+from trustspace.transport.channel import connect
+from trustspace.transport.links import EnrolmentLink
 from trustspace.transport.tls import new_key, new_request, self_signed
 
-Clock = Callable[[], float]
 _WORKING: dict[str, tuple[KeyUse, ...]] = {
     "source-unit": ("act", "grant", "broker"),
-    "developer": ("act", "broker"),
+    "developer": ("act", "broker", "receive"),
     "buyer": ("act", "receive"),
     "auditor": ("act",),
 }
 _OPENING: frozenset[KeyUse] = frozenset({"receive", "review-open"})
-# Data keys, of datasets and of blind code: they seal, and have no public half.
-SEALING = ("data-", "code-")
 
 
-class PartyHome:
+class PartyHome(Acting):
     """A party's home, opened. ``passphrase`` unlocks its keys, when they have one."""
 
     def __init__(self, path: Path, passphrase: str | None = None, clock: Clock = time.time) -> None:
@@ -52,10 +49,7 @@ class PartyHome:
             raise NotFound(
                 "There is no party in {home}.", fix="Run `trustspace party new` first.", home=str(path)
             )
-        self.path = path
-        self.clock = clock
-        self.keys: KeyStore = FileKeyStore(path / "keys", passphrase)
-        self._session: Session | None = None
+        super().__init__(path, passphrase, clock)
 
     # -- making and describing the party
 
@@ -70,22 +64,21 @@ class PartyHome:
         passphrase: str | None = None,
         clock: Clock = time.time,
     ) -> PartyHome:
-        """Make a party: root key, working keys for its roles, and a pair of keys for each named reviewer.
+        """Make a party: root key, working keys for its roles, and a pair of keys for each reviewer named here.
+
+        Reviewers with homes of their own are adopted later (reviewers.py).
 
         Raises:
             AlreadyExists: there is one in this directory.
-            InvalidInput: no role, or a source unit without a reviewer.
+            InvalidInput: no role, or reviewers of a party that is no source unit.
 
         """
         wanted = tuple(dict.fromkeys(roles))
         people = tuple(dict.fromkeys(reviewers))
         if not wanted or not set(wanted) <= set(_WORKING):
             raise InvalidInput("A party's roles are some of {known}.", known=", ".join(_WORKING))
-        if ("source-unit" in wanted) != bool(people):
-            raise InvalidInput(
-                "A source unit, and nobody else, has reviewers.",
-                fix="Name at least one person with --reviewer.",
-            )
+        if people and "source-unit" not in wanted:
+            raise InvalidInput("A source unit, and nobody else, has reviewers.")
         if (path / "party.json").exists():
             raise AlreadyExists("There is a party in {home} already.", home=str(path))
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,6 +103,11 @@ class PartyHome:
         return read(Party, json.loads((self.path / "party.json").read_bytes()), "party")
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        """All of the party's."""
+        return self.party.roles
+
+    @property
     def fingerprint(self) -> str:
         """What others pin: SHA-256 of the root key."""
         return key_id(self.keys.public("root"))
@@ -125,7 +123,27 @@ class PartyHome:
         for name in reversed(self.keys.names()):
             if not name.startswith(SEALING) and self.keys.public(name).hex() in public:
                 return name
+        if public and use in ("review", "review-open"):
+            raise NotFound(
+                "The keys of {reviewer} lie in a home of their own, not in this one.",
+                fix="Let that person do it there.", reviewer=holder or ", ".join(self.reviewers_elsewhere),
+            )  # fmt: skip
         raise NotFound("This party has no key for {use}.", use=f"{use} ({holder})" if holder else use)
+
+    @property
+    def reviewers_here(self) -> tuple[str, ...]:
+        """The reviewers whose keys lie in this home, beside those that grant: one person can be all of them."""
+        return self._reviewers(here=True)
+
+    @property
+    def reviewers_elsewhere(self) -> tuple[str, ...]:
+        """The reviewers with homes of their own."""
+        return self._reviewers(here=False)
+
+    def _reviewers(self, *, here: bool) -> tuple[str, ...]:
+        own = {self.keys.public(name).hex() for name in self.keys.names() if not name.startswith(SEALING)}
+        found = (k.holder for k in self.party.keys if k.use == "review" and (k.public in own) == here)
+        return tuple(dict.fromkeys(found))
 
     def publish(self, keys: Iterable[PartyKey] = (), *, without: Iterable[PartyKey] = ()) -> Party:
         """Vouch for more working keys, or no longer for some, signed by the root, and make it known.
@@ -145,6 +163,13 @@ class PartyHome:
         self.submit_as_root(changed)
         self._write_party(changed)
         return changed
+
+    def require_receiving_key(self) -> None:
+        """See that there is a key which others can seal to; publish one where this home is older than that need."""
+        if all(key.use != "receive" for key in self.party.keys):
+            made = "receive" in self.keys.names()
+            public = self.keys.public("receive") if made else self.keys.create_opening_key("receive")
+            self.publish([PartyKey(use="receive", public=public.hex(), holder=self.party.name)])
 
     def _with(self, keys: Iterable[PartyKey], without: set[PartyKey]) -> tuple[PartyKey, ...]:
         return tuple(key for key in dict.fromkeys((*self.party.keys, *keys)) if key not in without)
@@ -183,99 +208,14 @@ class PartyHome:
         self.save_trust(trust)
         write_atomic(self.path / "space.json", json.dumps({"address": invitation["address"]}).encode(), 0o644)
 
-    def identity(self) -> Identity:
-        """Transport key and certificate towards the space."""
-        tls = self.path / "tls"
-        try:
-            return Identity((tls / "client.key").read_bytes(), (tls / "space.pem").read_bytes())
-        except FileNotFoundError:
-            raise Unavailable("This party is not enrolled.", fix="Run `trustspace party enrol`.") from None
-
-    def space_address(self) -> str:
-        """Where the space is."""
-        return str(json.loads((self.path / "space.json").read_bytes())["address"])
-
-    def move_space(self, address: str) -> None:
-        """Note that the same space is reached at another address."""
-        write_atomic(self.path / "space.json", json.dumps({"address": address}).encode(), 0o644)
-        self._session = None
-
-    @property
-    def session(self) -> Session:
-        """The verified session with the space; made on first use."""
-        if self._session is None:
-            identity = self.identity()
-            server = (self.path / "tls/space-server.pem").read_bytes()
-            channel = connect(self.space_address(), server, identity, "trustspace-space")
-            self._session = Session(
-                SpaceLink(channel), self.trust, self.fingerprint, self.path / "ledger.json", self.clock
-            )
-        return self._session
-
-    def submit(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
-        """Sign with the party's key for this use, and append."""
-        name = self.key_name(use, holder)
-        return self.session.submit(
-            body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m)
-        )
-
-    def sign(self, body: Body, use: KeyUse, holder: str | None = None) -> Statement:
-        """Sign with the party's key for this use, without appending."""
-        name = self.key_name(use, holder)
-        return self.session.sign(body, public=self.keys.public(name), sign=lambda m: self.keys.sign(name, m))
+    def _not_enrolled(self) -> Unavailable:
+        return Unavailable("This party is not enrolled.", fix="Run `trustspace party enrol`.")
 
     def submit_as_root(self, body: Body) -> Statement:
         """Sign with the root key, and append."""
         return self.session.submit(
             body, public=self.keys.public("root"), sign=lambda message: self.keys.sign("root", message)
         )
-
-    # -- trust
-
-    def trust(self) -> TrustFile:
-        """Whom this party has pinned."""
-        try:
-            return read(TrustFile, json.loads((self.path / "trust.json").read_bytes()), "trust file")
-        except FileNotFoundError:
-            raise Unavailable("This party is not enrolled.", fix="Run `trustspace party enrol`.") from None
-
-    def save_trust(self, trust: TrustFile) -> None:
-        """Pin durably."""
-        write_atomic(self.path / "trust.json", trust.model_dump_json(indent=2).encode(), 0o644)
-        self._session = None
-
-    def pin(self, name: str, fingerprint: str) -> None:
-        """Pin a party whose fingerprint was compared out of band."""
-        compact = fingerprint.replace(" ", "").lower()
-        if len(compact) != 64 or not set(compact) <= set("0123456789abcdef"):
-            raise InvalidInput("A fingerprint has 64 hexadecimal digits.")
-        self.save_trust(self.trust().with_party(name, compact))
-
-    # -- decisions that bind at once, logged or not
-
-    def state(self) -> dict[str, Any]:
-        """What this party has decided or counted, durably."""
-        try:
-            content: dict[str, Any] = json.loads((self.path / "state.json").read_bytes())
-        except FileNotFoundError:
-            return {}
-        return content
-
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[dict[str, Any]]:
-        """The state, to be read and changed in one step beside the party's other processes.
-
-        What the block leaves in it is durable when the block ends; an exception leaves it as it was.
-        """
-        lock = os.open(self.path / "state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            state = self.state()
-            yield state
-            content = json.dumps(state, sort_keys=True, ensure_ascii=False)
-            write_atomic(self.path / "state.json", content.encode())
-        finally:
-            os.close(lock)
 
     @contextlib.contextmanager
     def only_broker(self, name: str) -> Iterator[None]:
@@ -294,15 +234,6 @@ class PartyHome:
             yield
         finally:
             os.close(lock)
-
-    def remember(self, kind: str, key: str, value: Any = True) -> None:
-        """Write a decision down before it is sent anywhere."""
-        with self.changing() as state:
-            state.setdefault(kind, {})[key] = value
-
-    def remembered(self, kind: str, key: str) -> Any:
-        """What was written down, or None."""
-        return self.state().get(kind, {}).get(key)
 
 
 def _new_key(keys: KeyStore, name: str, use: KeyUse, holder: str) -> PartyKey:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from trustspace.client import blindcode, budgets, scoring
+from trustspace.client.acting import SEALING, Acting
 from trustspace.client.datasets import resolve
 from trustspace.client.enclaves import enclave_link, own_enclaves
-from trustspace.client.home import SEALING, PartyHome
+from trustspace.client.home import PartyHome
 from trustspace.crypto.canonical import sha256_hex
 from trustspace.domain.bodies import (
     SMALL_SUMS,
@@ -27,13 +28,14 @@ from trustspace.domain.bodies import (
     Reviewer,
     recovery_words,
 )  # fmt: skip
-from trustspace.domain.budget import price
+from trustspace.domain.budget import in_bits, price, privacy_price
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.tiers import stronger
 from trustspace.errors import (
     InvalidInput,
     NotFound,
+    PermissionDenied,
     PolicyRefused,
     TrustspaceError,
     Unavailable,
@@ -52,8 +54,19 @@ _LOG = logging.getLogger(__name__)
 
 
 def submit(home: PartyHome, path: Path, *, supersedes: str = "") -> str:
-    """Submit a job file (and the code beside it); returns the job's digest."""
+    """Submit a job file (and the code beside it); returns the job's digest.
+
+    ``supersedes`` is the job of this developer's that it answers, such as one whose output was to be changed.
+
+    Raises:
+        PermissionDenied: that one is another developer's, or is not there.
+
+    """
     file = load_job_file(path)
+    if supersedes and home.session.job(supersedes).job(supersedes).body.developer != home.fingerprint:
+        raise PermissionDenied("The job answers another one that is not its developer's.")
+    # Reviewers who ask for changes seal their note to it.
+    home.require_receiving_key()
     code = read_code(file, path)
     parameters = file.parameters()
     uses, datasets, named = [], [], []
@@ -164,13 +177,18 @@ def _receiving_key(home: PartyHome, buyer: str) -> str:
     raise NotFound("That party has no receiving key.", fix="Is it a buyer?")
 
 
-def listing(home: PartyHome) -> list[dict[str, Any]]:
-    """The jobs that this party takes part in, as the space lists them."""
-    found: list[dict[str, Any]] = home.session.link.view("jobs")
-    return found
+def listing(home: Acting) -> list[dict[str, Any]]:
+    """The jobs that this party takes part in, as the space lists them, but for which reviewers have decided.
+
+    That is shown by client/standing.py, to a reviewer who may know it.
+    """
+    return [
+        {name: value for name, value in job.items() if name != "decided_by"}
+        for job in home.session.link.view("jobs")
+    ]
 
 
-def resolve_job(home: PartyHome, prefix: str) -> str:
+def resolve_job(home: Acting, prefix: str) -> str:
     """A job's digest from the first digits of it.
 
     Raises:
@@ -210,7 +228,7 @@ class Request:
     datasets: tuple[DatasetRecord, ...]
 
 
-def request(home: PartyHome, digest: str) -> Request:
+def request(home: Acting, digest: str) -> Request:
     """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest.
 
     Of blind code there is nothing to read, also not for its developer: what it has on its own disk it knows.
@@ -239,27 +257,31 @@ def grant(
     digest: str,
     *,
     reviewers: tuple[str, ...] = (),
-    threshold: int = 1,
+    threshold: int | None = None,
     runs: int = 1,
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
     small_sums: bool = False,
     recovery: bool = False,
+    privacy_millis: int | None = None,
 ) -> str:
-    """Permit a job: the human act. ``reviewers`` are names; all of the unit's, when none is given.
+    """Permit a job: the human act. ``reviewers`` are names; all of the unit's, when none is given. ``threshold`` is how
+    many of them must approve; as many as the policy demands, when it is not given.
 
     ``small_sums`` says in words that a sum may be of two source units, who can compute each other's part, and
-    ``recovery`` that fewer than all source units together can open every single update.
+    ``recovery`` that fewer than all source units together can open every single update. ``privacy_millis`` caps what
+    the job may spend of the dataset's differential privacy, in thousandths of epsilon; what it claims, if not given.
 
     Raises:
-        PolicyRefused: this source unit refused the job before, its own policy refuses it, or the job may make
+        PolicyRefused: this source unit refused the job before, its own policy refuses it or demands more reviewers than
+            the threshold, or the job may make
             sums of two source units, or sums that can be opened without some, and it is not said that this is accepted.
         BudgetExhausted: the job could tell its developer more before release than the dataset's budget has left.
 
     """
     body = draft_grant(
         home, request(home, digest), reviewers=reviewers, threshold=threshold, runs=runs, days=days,
-        sandbox_tier=sandbox_tier, small_sums=small_sums, recovery=recovery,
+        sandbox_tier=sandbox_tier, small_sums=small_sums, recovery=recovery, privacy_millis=privacy_millis,
     )  # fmt: skip
     return home.submit(body, "grant").digest
 
@@ -269,12 +291,13 @@ def draft_grant(
     asked: Request,
     *,
     reviewers: tuple[str, ...] = (),
-    threshold: int = 1,
+    threshold: int | None = None,
     runs: int = 1,
     days: int = GRANT_DAYS,
     sandbox_tier: str = "any",
     small_sums: bool = False,
     recovery: bool = False,
+    privacy_millis: int | None = None,
 ) -> Grant:
     """What :func:`grant` would sign, for a person to look at first; errors as that has them."""
     if home.remembered("refused", asked.job.statement):
@@ -286,6 +309,13 @@ def draft_grant(
         raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
     if asked.job.body.blind is not None and any(policy.blind_code == "refuse" for policy in policies):
         raise PolicyRefused("The dataset's policy refuses blind code.")
+    demanded = max(policy.reviewers for policy in policies)
+    threshold = demanded if threshold is None else threshold
+    if threshold < demanded:
+        raise PolicyRefused(
+            "The dataset's policy demands that {count} reviewers approve.",
+            fix="Grant it with --threshold {count}.", count=demanded,
+        )  # fmt: skip
     if needs_small_sums(asked.job.body) and not small_sums:
         raise PolicyRefused(
             "The job's sums may be of two source units alone, and the grant's field {field} does not say so.",
@@ -298,9 +328,21 @@ def draft_grant(
             fix="Grant it with those words, or ask for a job without sums.dropouts.", field="recovery",
         )  # fmt: skip
     told = price(asked.dossier.view, asked.job, ((home.fingerprint, runs),)).told_millibits
+    cost = privacy_price(asked.dossier.view, asked.job, home.fingerprint, ((home.fingerprint, runs),))
+    if privacy_millis is not None and privacy_millis < cost:
+        raise PolicyRefused(
+            "The job could spend a differential privacy of epsilon {cost}, and the grant allows {allowed}.",
+            fix="Grant it with --privacy {cost}, or allow fewer runs.",
+            cost=in_bits(cost), allowed=in_bits(privacy_millis),
+        )  # fmt: skip
     for record in asked.datasets:
-        budgets.require(home, record, asked.job, told)
+        budgets.require(home, record, asked.job, told, cost)
     named = _reviewers(home.party.keys, reviewers)
+    if threshold > len(named):
+        raise InvalidInput(
+            "The grant names {named} reviewer(s), and {count} must approve.",
+            fix="Name more with --reviewer.", named=len(named), count=threshold,
+        )  # fmt: skip
     if asked.job.body.evidence_kind != "software":
         raise PolicyRefused("The job demands {kind} evidence, which this enclave cannot give.",
                             kind=asked.job.body.evidence_kind)  # fmt: skip
@@ -316,6 +358,7 @@ def draft_grant(
         expires=min(asked.job.body.expires, home.session.now() + days * 86400),
         small_sums=SMALL_SUMS if small_sums else "",
         recovery=opened_without,
+        privacy_millis=max(cost, privacy_millis or 0) if cost else 0,
     )
 
 
@@ -323,6 +366,10 @@ def _reviewers(keys: tuple[PartyKey, ...], names: tuple[str, ...]) -> tuple[Revi
     review = {k.holder: k.public for k in keys if k.use == "review"}
     review_open = {k.holder: k.public for k in keys if k.use == "review-open"}
     wanted = names or tuple(review)
+    if not wanted:
+        raise NotFound(
+            "This source unit has no reviewer.", fix="Take one in first, with `trustspace reviewer adopt`."
+        )
     for name in wanted:
         if name not in review or name not in review_open:
             raise NotFound("This source unit has no reviewer {name}.", name=name)

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trustspace.client.home import SEALING, PartyHome
+from trustspace.client.acting import SEALING
+from trustspace.client.home import PartyHome
+from trustspace.client.notices import require_not_revoked
 from trustspace.crypto.canonical import verify_commitment
 from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
@@ -16,7 +18,13 @@ from trustspace.domain.bodies import Artifact, Receipt, UnitShares
 from trustspace.domain.certificate import Certificate, ReleasedArtifact, build, verify
 from trustspace.domain.records import DecisionRecord, JobRecord, OutputRecord
 from trustspace.domain.trust import TrustFile
-from trustspace.errors import InvalidTransition, NotFound, Unavailable, VerificationFailed
+from trustspace.errors import (
+    InvalidTransition,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    VerificationFailed,
+)
 from trustspace.ledger.checkpoint import open_checkpoint
 from trustspace.storage.files import write_atomic
 from trustspace.transport.session import Dossier
@@ -40,23 +48,30 @@ def fetch(
     """Open a release, give a receipt, and make the certificate.
 
     Raises:
-        InvalidTransition: it is not released; there is nothing this buyer could open.
+        InvalidTransition: it is not released, or was revoked; there is nothing this buyer could open.
         VerificationFailed: a share, a commitment or a statement does not hold.
 
     """
     dossier = home.session.job(digest)
     job = dossier.job(digest)
     if job.state != "released":
+        require_not_revoked(home, digest)
         raise InvalidTransition(
             "The job's output is not released.", fix="Wait for every source unit's approval."
         )
     output = dossier.view.get(OutputRecord, job.output)
     assert output is not None
-    delivered = [_open(home, dossier, output, _named(output, n)) for n in job.released]
-    if not job.receipt:
-        names = tuple(d.name for d in delivered)
-        home.submit(Receipt(job=digest, release=job.release, artifacts=names), "act")
-        dossier = home.session.job(digest)
+    try:
+        delivered = [_open(home, dossier, output, _named(output, n)) for n in job.released]
+        if not job.receipt:
+            names = tuple(d.name for d in delivered)
+            home.submit(Receipt(job=digest, release=job.release, artifacts=names), "act")
+            dossier = home.session.job(digest)
+    except (InvalidTransition, PermissionDenied):
+        # Revoked while it was being opened: what was opened is dropped here, and handed to nobody.
+        if not job.receipt:
+            require_not_revoked(home, digest)
+        raise
     certificate = _certificate(home, dossier, job, delivered, wait_for_witnesses_seconds)
     verify(certificate, home.trust())
     return delivered, certificate

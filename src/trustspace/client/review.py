@@ -1,33 +1,66 @@
-"""A reviewer's work: see the evidence on exact bytes, decide, and by approving hand on the shares of a key."""
+"""A reviewer's work: see the evidence on exact bytes, decide, and by approving hand on the shares of a key.
+
+What binds at once binds in this home, logged or not: a rejection, a demand for changes and a revocation are written
+down before they are sent anywhere, and nobody approves here after them.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from trustspace.client.home import PartyHome
+from trustspace.client import standing
+from trustspace.client.acting import Acting
+from trustspace.client.notices import sealed_note
 from trustspace.crypto.canonical import canonical_json, commit, sha256_hex, verify_commitment
 from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.shares import combine, decode_share
 from trustspace.crypto.wrap import seal_to
-from trustspace.domain.binding import EVIDENCE, artifact_context, handover_binding, share_binding
-from trustspace.domain.bodies import Artifact, BuyerShare, Decision, Policy, SealedEvidence, SealedShare
+from trustspace.domain.binding import (
+    EVIDENCE,
+    artifact_context,
+    handover_binding,
+    share_binding,
+)
+from trustspace.domain.bodies import (
+    Artifact,
+    BuyerShare,
+    Decision,
+    Policy,
+    Reason,
+    Revocation,
+    SealedEvidence,
+    SealedShare,
+)
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, OutputRecord
 from trustspace.domain.statements import dump
-from trustspace.errors import InvalidInput, NotFound, PermissionDenied, VerificationFailed
+from trustspace.errors import (
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PolicyRefused,
+    VerificationFailed,
+)
 from trustspace.evidence.checks import CHECKS
 from trustspace.evidence.report import Report
 from trustspace.transport.session import Dossier
 
 DECISION_DAYS = 30
+LONGEST_DECISION_DAYS = 366
+REASONS: tuple[Reason, ...] = get_args(Reason)
 _SALT_BYTES = 32
+standing_for = standing.standing_for
 
 
 @dataclass(frozen=True)
 class SealedCase:
-    """One output before one reviewer: the proven job and output; the evidence is still sealed."""
+    """One output before one reviewer: the proven job and output; the evidence is still sealed.
+
+    ``opened`` is when, and ``comments`` are the comments of this home's people then, by their commitments.
+    """
 
     dossier: Dossier
     job: JobRecord
@@ -35,6 +68,14 @@ class SealedCase:
     grant: GrantRecord
     reviewer: str
     evidence: SealedEvidence
+    opened: int
+    comments: Mapping[str, Mapping[str, str]]
+
+    @property
+    def is_from_own_enclave(self) -> bool:
+        """Whether this source unit's own enclave made the evidence: of one that dropped out another member's did."""
+        members = self.output.body.members
+        return not members or self.evidence.source_unit in members
 
 
 @dataclass(frozen=True)
@@ -44,20 +85,20 @@ class Case(SealedCase):
     report: Report
 
 
-def queue(home: PartyHome, reviewer: str | None = None) -> list[dict[str, Any]]:
-    """Outputs that wait for this source unit, as the space lists them."""
+def queue(home: Acting, reviewer: str | None = None) -> list[dict[str, Any]]:
+    """Outputs that wait for this source unit, as the space lists them, but for which colleagues have decided."""
     waiting: list[dict[str, Any]] = [
         job
         for job in home.session.link.view("jobs")
         if home.fingerprint in job["source_units"] and job["state"] == "in-review"
     ]
-    if reviewer is None:
-        return waiting
-    key = home.keys.public(home.key_name("review", reviewer)).hex()
-    return [job for job in waiting if key not in job["decided_by"]]
+    if reviewer is not None:
+        key = home.keys.public(home.key_name("review", reviewer)).hex()
+        waiting = [job for job in waiting if key not in job["decided_by"]]
+    return [{name: value for name, value in job.items() if name != "decided_by"} for job in waiting]
 
 
-def open_case(home: PartyHome, digest: str, reviewer: str) -> Case:
+def open_case(home: Acting, digest: str, reviewer: str) -> Case:
     """Fetch, prove, open and check everything that a decision rests on.
 
     Raises:
@@ -69,12 +110,12 @@ def open_case(home: PartyHome, digest: str, reviewer: str) -> Case:
     key = home.keys.public(home.key_name("review", reviewer)).hex()
     report = Report.from_bytes(_open_evidence(home, case.output, case.evidence, key, reviewer))
     _check_report(
-        report, case.job, _concerning(case.output, home.fingerprint), _policy(home, case.dossier, case.job)
+        report, case.job, _concerning(case.output, home.fingerprint), policy_of(home, case.dossier, case.job)
     )
-    return Case(case.dossier, case.job, case.output, case.grant, reviewer, case.evidence, report)
+    return Case(**vars(case), report=report)
 
 
-def sealed_case(home: PartyHome, digest: str, reviewer: str) -> SealedCase:
+def sealed_case(home: Acting, digest: str, reviewer: str) -> SealedCase:
     """What it takes to reject an output, also where its evidence does not open: that is reason enough.
 
     Raises:
@@ -92,11 +133,12 @@ def sealed_case(home: PartyHome, digest: str, reviewer: str) -> SealedCase:
     if key not in {r.review for r in grant.body.reviewers}:
         raise PermissionDenied("The grant does not name {reviewer} as a reviewer.", reviewer=reviewer)
     evidence = next(e for e in output.body.evidence if e.source_unit == home.fingerprint)
-    return SealedCase(dossier, job, output, grant, reviewer, evidence)
+    comments = home.state().get("comments", {})
+    return SealedCase(dossier, job, output, grant, reviewer, evidence, home.session.now(), comments)
 
 
 def _open_evidence(
-    home: PartyHome, output: OutputRecord, evidence: SealedEvidence, key: str, reviewer: str
+    home: Acting, output: OutputRecord, evidence: SealedEvidence, key: str, reviewer: str
 ) -> bytes:
     sealed = next((k.sealed for k in evidence.keys if k.reviewer == key), None)
     if sealed is None:
@@ -109,7 +151,7 @@ def _open_evidence(
 
 
 def _open_content(
-    home: PartyHome, output: OutputRecord, name: str, key: bytes, blob: str, size: int, commitment: str
+    home: Acting, output: OutputRecord, name: str, key: bytes, blob: str, size: int, commitment: str
 ) -> tuple[bytes, bytes]:
     sealed = home.session.link.fetch(blob, size)
     context = artifact_context(output.body.job, output.body.run, name)
@@ -141,7 +183,9 @@ def _check_report(report: Report, job: JobRecord, artifacts: tuple[Artifact, ...
     commitments = {a.name: a.commitment for a in artifacts}
     if told.get("commitments") != commitments:
         raise VerificationFailed("The evidence judges other bytes than the output holds.")
-    granted = {name: pair.get("granted") for name, pair in told.get("digests", {}).items()}
+    digests = told.get("digests")
+    pairs = digests.items() if isinstance(digests, dict) else ()
+    granted = {name: pair.get("granted") for name, pair in pairs if isinstance(pair, dict)}
     asked = {"parameters": sha256_hex(canonical_json(job.body.parameters))}
     if job.body.code:
         asked["code"] = job.body.code
@@ -155,7 +199,7 @@ def _share_info(output: OutputRecord, artifact: str, unit: str, reviewer: str) -
     )
 
 
-def open_artifact(home: PartyHome, case: Case, name: str) -> bytes:
+def open_artifact(home: Acting, case: Case, name: str) -> bytes:
     """An artifact that this reviewer can open alone: the unit's own log, or any where one share is enough.
 
     Raises:
@@ -183,7 +227,7 @@ def _artifact(output: OutputRecord, name: str) -> Artifact:
     )
 
 
-def _share(home: PartyHome, case: Case, artifact: Artifact) -> tuple[SealedShare, bytes, bytes]:
+def _share(home: Acting, case: Case, artifact: Artifact) -> tuple[SealedShare, bytes, bytes]:
     """This reviewer's share of an artifact key, opened: how it was sealed, its salt and its value, checked."""
     key = home.keys.public(home.key_name("review", case.reviewer)).hex()
     for unit in artifact.units:
@@ -200,26 +244,37 @@ def _share(home: PartyHome, case: Case, artifact: Artifact) -> tuple[SealedShare
 
 
 def approve(
-    home: PartyHome,
+    home: Acting,
     case: Case,
     artifacts: tuple[str, ...] = (),
     *,
     comment: str = "",
     accept_red: bool = False,
+    valid_days: int = DECISION_DAYS,
 ) -> str:
     """Approve artifacts (all but logs, when none are named): re-seal one's shares to the buyer.
 
+    The approval counts for ``valid_days``. What is red needs two people, each with a reason of their own: that two
+    must approve is in the shares; that red needs it is this client's rule, for what the evidence says is sealed.
+
     Raises:
         InvalidInput: the verdict is red and no written reason comes with ``accept_red``.
+        PolicyRefused: the verdict is red, and the grant lets one person decide.
 
     """
-    if home.remembered("rejected", case.output.statement):
-        raise InvalidInput("{reviewer} or a colleague has rejected this output.", reviewer=case.reviewer)
-    if case.report.verdict == "red" and not (accept_red and comment.strip()):
-        raise InvalidInput(
-            "The evidence is red.",
-            fix="To approve all the same, give --accept-red and a reason with --comment.",
-        )
+    _require_open(home, case)
+    if case.report.verdict == "red":
+        if case.grant.body.reviewer_threshold < 2:
+            raise PolicyRefused(
+                "The evidence is red, and the grant lets one person alone decide.",
+                fix="Reject it or ask for changes. To let two decide, the job is submitted again and granted with "
+                "--threshold 2, or the policy says reviewers = 2.",
+            )
+        if not (accept_red and comment.strip()):
+            raise InvalidInput(
+                "The evidence is red.",
+                fix="To approve all the same, give --accept-red and a reason with --comment.",
+            )
     names = artifacts or tuple(a.name for a in _concerning(case.output, home.fingerprint))
     shares = []
     reviewer_key = home.keys.public(home.key_name("review", case.reviewer)).hex()
@@ -233,19 +288,75 @@ def approve(
         )
         sealed = seal_to(bytes.fromhex(case.job.body.buyer_key), salt + value, info)
         shares.append(BuyerShare(artifact=name, index=share.index, sealed=sealed.hex()))
-    body = _decision(home, case, "approve", comment).model_copy(
+    body = _decision(home, case, "approve", comment, valid_days).model_copy(
         update={"artifacts": names, "buyer_key": case.job.body.buyer_key, "shares": tuple(shares)}
     )
     return home.submit(body, "review", case.reviewer).digest
 
 
-def reject(home: PartyHome, case: SealedCase, *, comment: str = "") -> str:
+def _require_open(home: Acting, case: SealedCase) -> None:
+    if home.remembered("rejected", case.output.statement):
+        raise InvalidInput("{reviewer} or a colleague has rejected this output.", reviewer=case.reviewer)
+    if home.remembered("changes", case.output.statement):
+        raise InvalidInput("{reviewer} or a colleague has asked for changes instead.", reviewer=case.reviewer)
+    if home.remembered("revoked", case.output.statement):
+        raise InvalidInput("{reviewer} or a colleague has revoked this output.", reviewer=case.reviewer)
+
+
+def reject(home: Acting, case: SealedCase, *, comment: str = "") -> str:
     """Reject an output. It binds this source unit's client at once, logged or not."""
     home.remember("rejected", case.output.statement, case.reviewer)
     return home.submit(_decision(home, case, "reject", comment), "review", case.reviewer).digest
 
 
-def _decision(home: PartyHome, case: SealedCase, verdict: Any, comment: str) -> Decision:
+def request_changes(
+    home: Acting, case: SealedCase, reasons: tuple[str, ...], note: str = "", comment: str = ""
+) -> str:
+    """Close an output for good, and tell its developer why, so that it may answer with another job.
+
+    ``reasons`` are some of :data:`REASONS`, read by developer and buyer; ``note`` is sealed to the developer alone, in
+    one size whatever it says, and also when it says nothing. Like a rejection it binds this client at once.
+
+    Raises:
+        InvalidInput: no reason, an unknown one, or a note that is too long.
+        NotFound: there is a note, and the developer has no key yet that it could be sealed to.
+
+    """
+    given = tuple(dict.fromkeys(reasons))
+    if not given or not set(given) <= set(REASONS):
+        raise InvalidInput(
+            "Changes are asked for with some of these reasons: {known}.", known=", ".join(REASONS)
+        )
+    key = home.keys.public(home.key_name("review", case.reviewer)).hex()
+    sealed = sealed_note(case.dossier, case.job, key, note)
+    body = _decision(home, case, "changes", comment).model_copy(update={"reasons": given, "note": sealed})
+    home.remember("changes", case.output.statement, case.reviewer)
+    return home.submit(body, "review", case.reviewer).digest
+
+
+def revoke(home: Acting, digest: str, reviewer: str) -> str:
+    """Stop an output that is in review, approved or released; one reviewer whom the grant names is enough.
+
+    Before the buyer's receipt the space stops serving it, and the buyer's client opens it no more; a buyer who has
+    fetched approvals and ciphertext by then may have opened it with another one. After it, it is a notice. It binds
+    this client at once.
+
+    Raises:
+        PermissionDenied: the grant does not name this reviewer.
+        InvalidTransition: it was closed before.
+
+    """
+    case = sealed_case(home, digest, reviewer)
+    home.remember("revoked", case.output.statement, reviewer)
+    body = Revocation(job=case.job.statement, output=case.output.statement)
+    return home.submit(body, "review", reviewer).digest
+
+
+def _decision(
+    home: Acting, case: SealedCase, verdict: Any, comment: str, valid_days: int = DECISION_DAYS
+) -> Decision:
+    if not 1 <= valid_days <= LONGEST_DECISION_DAYS:
+        raise InvalidInput("An approval counts for 1 to {limit} days.", limit=LONGEST_DECISION_DAYS)
     salt = os.urandom(_SALT_BYTES)
     committed = commit(comment.encode(), salt) if comment else ""
     if comment:
@@ -255,17 +366,17 @@ def _decision(home: PartyHome, case: SealedCase, verdict: Any, comment: str) -> 
         job=case.job.statement,
         output=case.output.statement,
         evidence=case.evidence.commitment,
-        policy=sha256_hex(canonical_json(dump(_policy(home, case.dossier, case.job)))),
+        policy=sha256_hex(canonical_json(dump(policy_of(home, case.dossier, case.job)))),
         verdict=verdict,
         artifacts=(),
         buyer_key="",
         shares=(),
         comment=committed,
-        expires=home.session.now() + DECISION_DAYS * 86400,
+        expires=home.session.now() + valid_days * 86400,
     )
 
 
-def _policy(home: PartyHome, dossier: Dossier, job: JobRecord) -> Policy:
+def policy_of(home: Acting, dossier: Dossier, job: JobRecord) -> Policy:
     """The policy under which this source unit's dataset was submitted."""
     for use in job.body.datasets:
         record = dossier.view.get(DatasetRecord, use.dataset)

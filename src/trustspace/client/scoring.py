@@ -12,6 +12,7 @@ from typing import Any
 
 from trustspace.aggregation.paillier.keys import PrivateKey, PublicKey
 from trustspace.aggregation.paillier.scoring import open_blinded, open_scores, unblind
+from trustspace.client.acting import Acting
 from trustspace.client.home import PartyHome
 from trustspace.client.review import Case, open_artifact
 from trustspace.crypto.wrap import seal_to
@@ -138,7 +139,7 @@ def decrypt(home: PartyHome, job: str, data: bytes) -> list[Group] | bytes:
     ]
 
 
-def unblinded(home: PartyHome, case: Case, masked: bytes) -> list[float]:
+def unblinded(home: Acting, case: Case, masked: bytes) -> list[float]:
     """As the source unit: the score of each of its rows, in their order, from what the developer handed back.
 
     Of a logistic model the probability. Raises VerificationFailed for a file that is of another job or key, and
@@ -160,7 +161,7 @@ def unblinded(home: PartyHome, case: Case, masked: bytes) -> list[float]:
     return [sigmoid(score) for score in found] if value["model"] == "logistic" else found
 
 
-def _is_of(home: PartyHome, artifact: Any) -> bool:
+def _is_of(home: Acting, artifact: Any) -> bool:
     return any(unit.source_unit == home.fingerprint for unit in artifact.units)
 
 

@@ -8,47 +8,92 @@ from __future__ import annotations
 
 import fcntl
 import hmac
+import math
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trustspace.data.parquet import map_descriptor
-from trustspace.data.patients import patient_keys
 from trustspace.errors import InvalidInput
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MIN_SPLIT_KEY_BYTES = 16
+MOST_WITHHELD_PERCENT = 50
+# Of fewer, coins could withhold all or none.
+FEWEST_TO_WITHHOLD_FROM = 8
 
 
-def split_by_patient(
-    table: pa.Table, patient_column: str | None, percent: int, key: bytes
-) -> tuple[pa.Table, pa.Table]:
-    """The rows a job trains on, and the rows withheld from it for evidence; row order is kept.
+def drawn(patients: Sequence[str], percent: int, key: bytes) -> npt.NDArray[np.bool_]:
+    """``percent`` of the patients, rounded up, bool [patients]: those first in the order of HMAC-SHA256(key, patient).
 
-    Patients are ordered by HMAC-SHA256(key, patient) and the first ceil(percent) of them withheld, so that
-    the split depends on nothing but the key and the patients, and all rows of a patient fall on one side.
-    Raises InvalidInput when ``percent`` is not 0 to 90, the key is shorter than 16 bytes, or the patients
-    are too few for both sides to have one.
+    Raises InvalidInput when ``percent`` is not 0 to 90, the key is shorter than 16 bytes, or none would be left.
     """
     if not 0 <= percent <= 90:
         raise InvalidInput("{percent} percent cannot be withheld.", fix="Choose 0 to 90.", percent=percent)
-    if len(key) < MIN_SPLIT_KEY_BYTES:
-        raise InvalidInput("The key of the split is too short.", fix="Use at least 16 random bytes.")
-    codes, patients = patient_keys(table, patient_column)
+    _require_key(key)
     count = -(-len(patients) * percent // 100)
     if count >= len(patients):
-        raise InvalidInput(
-            "{patients} patients are too few to withhold {percent} percent of them.",
-            fix="Withhold nothing, or give more patients.",
-            patients=len(patients),
-            percent=percent,
-        )
+        raise _too_few(len(patients), percent)
     tags = [hmac.digest(key, patient.encode(), "sha256") for patient in patients]
-    withheld_patients = np.zeros(len(patients), dtype=bool)
-    withheld_patients[sorted(range(len(patients)), key=tags.__getitem__)[:count]] = True
-    withheld = withheld_patients[codes]
-    return table.filter(pa.array(~withheld)), table.filter(pa.array(withheld))
+    chosen = np.zeros(len(patients), dtype=bool)
+    chosen[sorted(range(len(patients)), key=tags.__getitem__)[:count]] = True
+    return chosen
+
+
+def _require_key(key: bytes) -> None:
+    if len(key) < MIN_SPLIT_KEY_BYTES:
+        raise InvalidInput("The key of the split is too short.", fix="Use at least 16 random bytes.")
+
+
+def _too_few(patients: int, percent: int) -> InvalidInput:
+    return InvalidInput(
+        "{patients} patients are too few to withhold {percent} percent of them.",
+        fix="Withhold nothing, or give more patients.",
+        patients=patients,
+        percent=percent,
+    )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which patients were withheld, bool [patients], and of which of all patients a fair coin decided."""
+
+    withheld: npt.NDArray[np.bool_]
+    audited: npt.NDArray[np.bool_]
+
+
+def draw_withheld(patients: Sequence[str], percent: int, key: bytes) -> Draw:
+    """Draw the patients that a job never sees, so that afterwards nobody can say that they were chosen.
+
+    Twice ``percent`` of the patients, at random, are audited: each of these is in or out by a fair coin of its own,
+    which is what auditing by one run rests on (Steinke, Nasr and Jagielski 2023, "Privacy Auditing with One (1)
+    Training Run"). A few more, who are not audited, are withheld whatever the coins say: one deviation of the coins'
+    number, so that they seldom leave fewer than ``percent``. Order and coins are HMAC-SHA256(key, patient).
+    Raises InvalidInput when ``percent`` is not 0 to 50, the key is shorter than 16 bytes, or the patients are fewer
+    than FEWEST_TO_WITHHOLD_FROM.
+    """
+    if not 0 <= percent <= MOST_WITHHELD_PERCENT:
+        raise InvalidInput("{percent} percent cannot be withheld.", fix="Choose 0 to 50.", percent=percent)
+    _require_key(key)
+    audited, withheld = np.zeros(len(patients), dtype=bool), np.zeros(len(patients), dtype=bool)
+    if percent == 0:
+        return Draw(withheld, audited)
+    if len(patients) < FEWEST_TO_WITHHOLD_FROM:
+        raise _too_few(len(patients), percent)
+    tags = [hmac.digest(key, patient.encode(), "sha256") for patient in patients]
+    # The first half of a tag is the place in the order, the last bit the coin.
+    order = sorted(range(len(patients)), key=lambda place: tags[place][:16])
+    tossed, wanted = -(-len(patients) * percent // 50), -(-len(patients) * percent // 100)
+    audited[order[:tossed]] = True
+    withheld[order[:tossed]] = [bool(tags[place][-1] & 1) for place in order[:tossed]]
+    # Of 2 n coins the number of heads deviates by the root of n / 2.
+    more = math.ceil(math.sqrt(wanted / 2))
+    withheld[order[tossed : tossed + more]] = True
+    return Draw(withheld, audited)
 
 
 def to_memfd(table: pa.Table, name: str) -> int:

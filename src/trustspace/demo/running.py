@@ -17,7 +17,7 @@ from trustspace.demo.prose import Prose
 from trustspace.demo.thieves import output_of
 from trustspace.demo.veto import Veto
 from trustspace.errors import TrustspaceError
-from trustspace.evidence.checks import Status
+from trustspace.evidence.finding import Status
 from trustspace.evidence.render import MARKS
 from trustspace.evidence.report import Report
 from trustspace.evidence.words import STATUSES, TITLES, VERDICTS

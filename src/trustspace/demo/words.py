@@ -312,6 +312,22 @@ STORY: dict[str, tuple[str, str]] = {
         "There is room because we are small; the platform's own code wrote the weights of 30 columns.",
         "有余量是因为本院患者少；文件由平台自有代码写出，内容是 30 列的权重。",
     ),
+    "review.comment.membership": (
+        "On so few withheld patients, doubt remains; the model has 31 numbers.",
+        "留出患者很少，难免存疑；模型只有 31 个数值。",
+    ),
+    "review.comment.references": (
+        "Beside models trained anew it hardly stands out; we accept the rest of doubt.",
+        "与重新训练的模型相比并不突出；我们接受其余的不确定性。",
+    ),
+    "review.comment.reexecution": ("We know why.", "原因我们已知悉。"),
+    "review.comment.differential_privacy": ("The noise is enough for us.", "噪声对我们已足够。"),
+    "review.comment.stored_rows": ("We know what these numbers are.", "这些数值的含义我们已知悉。"),
+    "review.comment.differencing": (
+        "We have compared it with what they asked for before.",
+        "已与对方先前所要的内容比较。",
+    ),
+    "review.comment.dominance": ("Enough patients stand behind it.", "其背后的患者数足够。"),
     "review.comment.digests": ("We know what ran.", "运行内容我们已知悉。"),
     "review.comment.declared_vs_observed": ("We know the files.", "文件我们已知悉。"),
     "review.comment.platform": ("We know that machine.", "该主机我们了解。"),

@@ -88,6 +88,13 @@ def handover_binding(*, output: str, artifact: str, reviewer: str, buyer_key: st
     )
 
 
+def note_binding(*, job: str, output: str, reviewer: str, developer_key: str) -> bytes:
+    """What a reviewer's note is sealed to the developer for: this output, by this reviewer."""
+    return b"trustspace note v1\n" + canonical_json(
+        {"job": job, "output": output, "reviewer": reviewer, "developer_key": developer_key}
+    )
+
+
 def dataset_context(source_unit: str, dataset: str, version: int) -> dict[str, str | int]:
     """What a dataset's ciphertext is bound to: its sealer writes it, its opener expects it."""
     return {"purpose": "dataset", "source_unit": source_unit, "dataset": dataset, "version": version}

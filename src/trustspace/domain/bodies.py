@@ -22,6 +22,7 @@ Line = Annotated[
 ]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Permille = Annotated[int, Field(ge=0, le=1000)]
 
 Role = Literal["source-unit", "developer", "buyer", "auditor", "operator"]
 KeyUse = Literal["act", "grant", "broker", "review", "review-open", "receive", "enclave"]
@@ -35,6 +36,16 @@ SMALL_SUMS: Final = "two source units can compute each other's part"
 FEWEST_WITHOUT_WORDS: Final = 3
 # Software evidence is the host's own word. A developer who seals its code signs these words to have it run there.
 HOST_CAN_READ: Final = "the host of an enclave with software evidence can read this code"
+# Why reviewers ask for changes. Developer and buyer read these codes, each in their own language; none of them
+# quotes anything of the output.
+Reason = Literal[
+    "small-groups", "overfitted", "too-large", "differencing", "own-code", "needs-privacy", "not-measurable",
+    "unclear-purpose", "other",
+]  # fmt: skip
+# A note to the developer, padded to one size (crypto/padding.py's smallest) and sealed by HPKE (48 bytes): every note
+# is as long as every other, and as none at all.
+NOTE_BYTES: Final = 4096
+SEALED_NOTE_BYTES: Final = NOTE_BYTES + 48
 # What one enclave may hand in; a joint output holds the artifacts of all of them.
 MAX_OWN_ARTIFACTS: Final = 64
 MAX_ARTIFACTS: Final = 4096
@@ -88,6 +99,16 @@ class Policy(Part):
 
     ``score_sums_per_developer`` is how many sums of scores under hidden weights all jobs of one developer together may
     get of the dataset (budget.py): what they are of, nobody here can read.
+
+    ``reviewers`` is how many people must approve at least: two hold halves of the unit's share. Of what evidence a
+    model needs: ``reference_trainings`` anew on random halves of the patients (0: none),
+    ``reference_trainings_on_amber`` where the first look leaves a doubt, and by ``reexecution`` the same training once
+    more, for the same bytes. ``minimum_block`` is the fewest patients by which what two outputs are about may differ. A
+    table's sum fails where the two largest are more than ``dominance_percent`` of it, or the second largest knows the
+    largest to within ``p_percent``. ``privacy_millis`` is the differential privacy that all jobs together may spend, in
+    thousandths of epsilon. The remaining fields are where a measure is worth a look, and where it fails: areas under
+    the curve and tail rates in thousandths, the audited epsilon in thousandths, room in a file in percent of the
+    records.
     """
 
     custom_code: Literal["accept", "refuse"] = "accept"
@@ -96,6 +117,22 @@ class Policy(Part):
     minimum_cell_count: Count = 10
     quiet_millibits_per_developer: Count = 100_000
     score_sums_per_developer: Count = 200
+    reviewers: Annotated[int, Field(ge=1, le=2)] = 1
+    reference_trainings: Annotated[int, Field(ge=0, le=64)] = 4
+    reference_trainings_on_amber: Annotated[int, Field(ge=0, le=64)] = 16
+    reexecution: Literal["demand", "skip"] = "demand"
+    minimum_block: Count = 10
+    dominance_percent: Annotated[int, Field(ge=1, le=100)] = 90
+    p_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    minimum_degrees_of_freedom: Count = 10
+    privacy_millis: Count = 10_000
+    auc_warned_permille: Permille = 600
+    auc_failed_permille: Permille = 650
+    tail_warned_permille: Permille = 50
+    tail_failed_permille: Permille = 100
+    audit_warned_millis: Count = 500
+    audit_failed_millis: Count = 1_000
+    capacity_warned_percent: Annotated[int, Field(ge=0, le=100)] = 10
     not_applicable: tuple[Line, ...] = ()
 
 
@@ -243,6 +280,8 @@ class Grant(Body):
 
     ``small_sums`` holds the words without which no sum is made over fewer than three source units, ``recovery`` those
     without which none is made that can be opened without some of its members (:func:`recovery_words`).
+    ``privacy_millis`` caps the differential privacy that the job may spend, in thousandths of epsilon; 0 where it
+    claims none.
     """
 
     type: ClassVar[str] = "grant"
@@ -257,6 +296,7 @@ class Grant(Body):
     expires: Count
     small_sums: Literal["", "two source units can compute each other's part"] = ""
     recovery: Line | Literal[""] = ""
+    privacy_millis: Count = 0
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("job", self.job),)
@@ -440,22 +480,40 @@ class BuyerShare(Part):
 
 
 class Decision(Body):
-    """A named reviewer's verdict on exact bytes. Approving *is* handing on the shares in here."""
+    """A named reviewer's verdict on exact bytes. Approving *is* handing on the shares in here.
+
+    "changes" closes the output as "reject" does, and tells its developer why: ``reasons``, and a ``note`` sealed to it.
+    """
 
     type: ClassVar[str] = "decision"
     job: Digest
     output: Digest
     evidence: Digest
     policy: Digest
-    verdict: Literal["approve", "reject"]
+    verdict: Literal["approve", "changes", "reject"]
     artifacts: Annotated[tuple[Identifier, ...], Field(max_length=64)]
     buyer_key: Key | Literal[""]
     shares: Annotated[tuple[BuyerShare, ...], Field(max_length=64)]
     comment: Digest | Literal[""]
     expires: Count
+    reasons: Annotated[tuple[Reason, ...], Field(max_length=9)] = ()
+    note: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2})*$", max_length=2 * SEALED_NOTE_BYTES)] = (
+        ""
+    )
 
     def subject(self) -> tuple[tuple[str, str], ...]:
         return (("output", self.output), ("evidence", self.evidence))
+
+
+class Revocation(Body):
+    """A reviewer stops an output: closed, if the buyer has given no receipt of it; after one it is a notice."""
+
+    type: ClassVar[str] = "revocation"
+    job: Digest
+    output: Digest
+
+    def subject(self) -> tuple[tuple[str, str], ...]:
+        return (("output", self.output),)
 
 
 class Release(Body):
@@ -487,6 +545,6 @@ BODIES: dict[str, type[Body]] = {
     kind.type: kind
     for kind in (
         Party, Dataset, DatasetWithdrawn, Job, Countersignature, JobCancellation, Grant, Refusal, RunNonce, RunOffer,
-        CodeRelease, KeyRelease, RunFailed, Output, Decision, Release, Receipt,
+        CodeRelease, KeyRelease, RunFailed, Output, Decision, Revocation, Release, Receipt,
     )
 }  # fmt: skip

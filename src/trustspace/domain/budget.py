@@ -1,4 +1,4 @@
-"""What one developer's jobs together may tell about one dataset: before release, and in sums that nobody can read.
+"""What jobs together may tell about one dataset: before release, in sums that nobody can read, and in private models.
 
 A source unit's policy limits it (``quiet_millibits_per_developer``). A job is priced by leakage.py and counts from
 the first data key that is released to it, whole, under what its grants allow, however many runs it comes to. Versions
@@ -9,13 +9,20 @@ Sums of scores (``score_sums_per_developer``) are counted beside it in the same 
 and who reviews sees ciphertext, so that their number is what bounds them. A job costs the sums that it may decrypt at
 most, once: a second run of it gives the same.
 
+Differential privacy (``privacy_millis``, thousandths of epsilon) is spent by all jobs on a dataset together, whoever
+their developers are: what they were told, they can put together. Epsilons add up (Dwork and Roth 2014, theorem 3.16),
+and so do deltas. A job costs its claim for each run that its grant allows, since every run draws noise of its own.
+
 Whoever has only a job's own statements before them sees only what that job spends. The space and auditors see all
 jobs; a source unit's broker counts for itself.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
 from trustspace.domain import leakage
@@ -23,6 +30,7 @@ from trustspace.domain.bodies import Job, Policy
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, View
 from trustspace.errors import BudgetExhausted
 
+_EPSILON = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?", re.ASCII)
 # Beside the declared groups there are two: any other category, and none.
 UNDECLARED_GROUPS: Final = 2
 _MOST_SUMS: Final = 2**53 - 1
@@ -69,9 +77,35 @@ def sums_of(job: Job) -> int:
     return len(groups) + UNDECLARED_GROUPS if groups else 1
 
 
-def _opened(view: View, source_unit: str, dataset: str, developer: str) -> Iterator[JobRecord]:
+def privacy_of(job: Job) -> int:
+    """The differential privacy that one run of a job claims, in thousandths of epsilon, rounded up; 0 for none."""
+    claim = job.parameters.get("privacy")
+    if claim is None:
+        return 0
+    epsilon = claim.get("epsilon") if isinstance(claim, dict) else None
+    if not isinstance(epsilon, str) or not _EPSILON.fullmatch(epsilon):
+        return _MOST_SUMS
+    return math.ceil(Decimal(epsilon) * 1000)
+
+
+def privacy_price(
+    view: View, job: JobRecord, source_unit: str, granting: Sequence[tuple[str, int]] = ()
+) -> int:
+    """Thousandths of epsilon that a job may spend of a source unit's dataset, under its grant; one run before that."""
+    grant = view.get(GrantRecord, job.grants.get(source_unit, ""))
+    runs = dict(granting).get(source_unit, grant.body.runs if grant is not None else 1)
+    return min(privacy_of(job.body) * runs, _MOST_SUMS)
+
+
+def privacy_spent(view: View, source_unit: str, dataset: str) -> dict[str, int]:
+    """Thousandths of epsilon by job: all jobs to which a key of this dataset, in any version, was released."""
+    jobs = _opened(view, source_unit, dataset, None)
+    return {job.statement: cost for job in jobs if (cost := privacy_price(view, job, source_unit))}
+
+
+def _opened(view: View, source_unit: str, dataset: str, developer: str | None) -> Iterator[JobRecord]:
     for job in view.all(JobRecord):
-        if job.body.developer != developer:
+        if developer is not None and job.body.developer != developer:
             continue
         grant = view.get(GrantRecord, job.grants.get(source_unit, ""))
         if grant is not None and grant.runs_used and uses(view, job.body, source_unit, dataset):
@@ -104,6 +138,12 @@ def require(
     require_sums_within(
         dataset.body.policy, sum(sums.values()), sums_of(job.body),
         developer=job.body.developer, dataset=dataset.body.dataset,
+    )  # fmt: skip
+    private = privacy_spent(view, dataset.source_unit, dataset.body.dataset)
+    private.pop(job.statement, None)
+    require_privacy_within(
+        dataset.body.policy, sum(private.values()), privacy_price(view, job, dataset.source_unit, granting),
+        dataset=dataset.body.dataset,
     )  # fmt: skip
 
 
@@ -142,6 +182,24 @@ def require_sums_within(policy: Policy, before: int, sums: int, *, developer: st
         )  # fmt: skip
 
 
+def require_privacy_within(policy: Policy, before: int, cost: int, *, dataset: str) -> None:
+    """Check what a job spends of the differential privacy of a dataset against what is spent, and the policy's limit.
+
+    Raises:
+        BudgetExhausted: they do not fit.
+
+    """
+    limit = policy.privacy_millis
+    if cost and before + cost > limit:
+        raise BudgetExhausted(
+            "All jobs together may spend a differential privacy of epsilon {limit} on dataset {dataset}: {spent} is "
+            "spent, and this job could spend {cost}.",
+            fix="Ask for a smaller privacy.epsilon, allow fewer runs, or raise the budget in the dataset's next "
+            "version.",
+            dataset=dataset, limit=in_bits(limit), spent=in_bits(before), cost=in_bits(cost),
+        )  # fmt: skip
+
+
 def in_bits(millibits: int) -> str:
-    """Millibits as bits for people: ``3.17``."""
+    """Millibits as bits for people, and thousandths of epsilon as epsilon: ``3.17``."""
     return f"{millibits // 1000}.{millibits % 1000:03}".rstrip("0").rstrip(".")

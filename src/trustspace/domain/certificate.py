@@ -4,6 +4,10 @@ One JSON file with the statements of a job, each with its inclusion in one check
 its witnesses' cosignatures. Whoever holds a trust file verifies it without any server: signatures against
 pinned roots, inclusion against the pinned ledger, and the whole story by replaying it under the same rules
 that the space applies.
+
+The buyer's receipt is part of it: no receipt stands after a revocation, so a buyer who had fetched what opens an
+output, and whose output was then revoked, gets no certificate that holds. What is revoked after the receipt stays a
+certificate's blind spot, unless the file was made anew since.
 """
 
 from __future__ import annotations
@@ -134,6 +138,10 @@ def verify(certificate: Certificate, trust: TrustFile) -> Verified:
     job = replayed_job(view, certificate.job)
     if job.state != "released":
         raise VerificationFailed("The certificate's job is {state}, not released.", state=job.state)
+    if not job.receipt:
+        raise VerificationFailed(
+            "The certificate holds no receipt: the release may have been revoked before."
+        )
     return _summary(certificate, view, job, checkpoint.size)
 
 

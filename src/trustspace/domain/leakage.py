@@ -11,12 +11,15 @@ n messages carry at most log2(n) bits. Counted are
 - with more runs than one, all of it again after a run without an output. The next run begins a little later, perhaps
   in the next slot, which says of a slot's two parts in which one the last run ended: twice as many messages.
 
-A run takes at most ``run_seconds``: its wall clock limit for its program, once more for what follows it in a sandbox
-of its own (the evaluation) or with other members (the sums), and time to open the data and to hand in. Where a run
+A run takes at most ``run_seconds``: its wall clock limit for its program, once more for what follows it in sandboxes
+of their own (judging) and with other members (the sums) together, and time to open the data and to hand in. Where a run
 begins within its slot nobody chooses by the data, so its end may fall into one slot more than fit into that time.
 
 Not counted, because no data moves them: when people grant, refuse, review and cancel, and how long brokers and hosts
-take, which also decides how late a late run ends. A verdict is its reviewers' own word. A developer who tries to
+take, which also decides how late a late run ends. A verdict is its reviewers' own word. So is a demand for changes:
+which of 9 reasons it gives (at most 9 bits a decision, and one decision ends the output), and a note of up to 4088
+bytes, which is as much as the reviewer writes into it: whoever writes a patient's row into it has told that row. Its
+sealed size says nothing, nor whether there is one. A revocation tells that somebody revoked. A developer who tries to
 cancel hears whether the job has ended; then it has no later message to read, so this adds none.
 Not counted although data may move it: the load that runs put on one another in one enclave; what is released. The
 ledger's growth, which everybody enrolled can watch as it happens, is counted apart (``ledger_millibits``).
@@ -34,7 +37,7 @@ from trustspace.domain.bodies import Job
 SLOT_SECONDS: Final = 600
 # The finest time in which somebody who sees a statement appear is taken to see it.
 MOMENT_SECONDS: Final = 1
-# A run uses up its wall clock limit in its program, and again in its evaluation or its sums.
+# A run uses up its wall clock limit in its program, and again in judging and in its sums together.
 PARTS_OF_A_RUN: Final = 2
 # For opening the data, packing, sealing and handing in; a run that takes longer is late, and the host's doing.
 HANDLING_SECONDS: Final = 600

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from trustspace.crypto.statement import key_id
 from trustspace.domain.bodies import Job, KeyUse, Party, Role
-from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord, View
+from trustspace.domain.records import (
+    BlobRecord,
+    DatasetRecord,
+    DecisionRecord,
+    GrantRecord,
+    JobRecord,
+    OutputRecord,
+    PartyRecord,
+    View,
+)
 from trustspace.domain.statements import Statement, verify
 from trustspace.errors import PermissionDenied, VerificationFailed
 
@@ -30,6 +39,9 @@ SIGNS: dict[str, tuple[tuple[Role, ...], KeyUse | None]] = {
     "run-failed": (("source-unit",), "enclave"),
     "output": (("source-unit",), "enclave"),
     "decision": (("source-unit",), "review"),
+    # The people who may approve may stop: theirs is the judgement that was wrong, one of them is enough, and it works
+    # from a reviewer's own machine, which holds no other key of the unit. (Its grant key stops a run: "refusal".)
+    "revocation": (("source-unit",), "review"),
     "release": (("operator",), "act"),
     "receipt": (("buyer",), "act"),
 }
@@ -100,6 +112,23 @@ def may_read_statement(view: View, caller: str, statement_type: str, job: JobRec
         return True
     return (caller == job.body.buyer and _may_buyer_read(statement_type, job)) or (
         caller == job.body.developer and _may_developer_read(statement_type, job)
+    )
+
+
+def is_kept_blind(view: View, job: JobRecord, unit: str, reviewer: str, decision: DecisionRecord) -> bool:
+    """Whether a decision is kept from a colleague's own home (by its review key) until that colleague has decided.
+
+    Only where two or more must approve, only among the reviewers of one source unit, and only while it is in review.
+    """
+    output = view.get(OutputRecord, job.output)
+    grant = view.get(GrantRecord, job.grants.get(unit, ""))
+    return (
+        job.state == "in-review"
+        and output is not None
+        and grant is not None
+        and grant.body.reviewer_threshold > 1
+        and decision.source_unit == unit
+        and reviewer not in output.decisions
     )
 
 

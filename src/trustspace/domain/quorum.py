@@ -12,7 +12,7 @@ from trustspace.domain.records import DecisionRecord, GrantRecord, JobRecord, Ou
 class Standing:
     """How an output stands: what is approved by everybody so far, and by which decisions."""
 
-    verdict: Literal["open", "rejected", "approved"]
+    verdict: Literal["open", "rejected", "changes", "approved"]
     artifacts: tuple[str, ...]
     decisions: tuple[str, ...]
     waiting_for: tuple[str, ...]
@@ -22,14 +22,16 @@ def standing(view: View, job: JobRecord, output: OutputRecord, now: int) -> Stan
     """Count the decisions on an output that stand at ``now``; an approval stops counting when it expires.
 
     The source units concerned are those whose data key was opened: all that the job names, fixed at
-    its start. One rejection ends it. An artifact is approved when every unit holding shares of its
-    key has as many approving reviewers as that unit's threshold says.
+    its start. One rejection ends it, and so does one demand for changes. An artifact is approved when
+    every unit holding shares of its key has as many approving reviewers as that unit's threshold says.
     """
     decisions = [
         d for d in (view.get(DecisionRecord, key) for key in output.decisions.values()) if d is not None
     ]
     if any(d.body.verdict == "reject" for d in decisions):
         return Standing("rejected", (), (), ())
+    if any(d.body.verdict == "changes" for d in decisions):
+        return Standing("changes", (), (), ())
     decisions = [d for d in decisions if now <= d.body.expires]
     waiting = []
     for unit in job.body.source_units:

@@ -66,6 +66,7 @@ class DatasetRecord(Record):
 class JobRecord(Record):
     """A job: its request, who has agreed, which run is on and by which offers, and how it ends.
 
+    ``changes`` is the decision that asked for changes, ``revoked`` the first revocation.
     ``run`` names the run that is on, or that the output came from; "" while there is none. ``offers`` are the
     offers that stand in it, by source unit; ``code_challenges`` the last challenges of the developer of blind code, by
     enclave.
@@ -83,6 +84,8 @@ class JobRecord(Record):
     code_challenges: dict[str, str] = {}
     run: str = ""
     output: str = ""
+    changes: str = ""
+    revoked: str = ""
     release: str = ""
     receipt: str = ""
     released: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from trustspace.domain.bodies import (
     Receipt,
     Refusal,
     Release,
+    Revocation,
     RunFailed,
     RunNonce,
     RunOffer,
@@ -90,6 +91,7 @@ _RULES: dict[str, Callable[[View, Statement, int, str], Changes]] = {
     RunFailed.type: rules_run.run_failed,
     Output.type: rules_output.output,
     Decision.type: rules_review.decision,
+    Revocation.type: rules_review.revocation,
     Release.type: rules_review.release,
     Receipt.type: rules_review.receipt,
 }

@@ -121,6 +121,9 @@ def job(view: View, statement: Statement, now: int, key: str) -> Changes:
     if body.is_joint:
         _check_joint(body)
     _check_blind(body)
+    answered = view.get(JobRecord, body.supersedes)
+    if answered is not None and answered.body.developer != statement.by:
+        raise PermissionDenied("The job answers another one that is not its developer's.")
     if body.kind == "score" and (not body.code or body.blind is not None):
         raise InvalidInput("A job that scores brings an encrypted model, and no code.")
     record = JobRecord(
@@ -208,11 +211,17 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             raise PolicyRefused("The dataset's policy refuses jobs with the developer's own code.")
         if dataset.body.policy.blind_code == "refuse" and job.body.blind is not None:
             raise PolicyRefused("The dataset's policy refuses blind code.")
+        if body.reviewer_threshold < dataset.body.policy.reviewers:
+            raise PolicyRefused(
+                "The dataset's policy demands that {count} reviewers approve.",
+                fix="Grant it with --threshold {count}.", count=dataset.body.policy.reviewers,
+            )  # fmt: skip
     for reviewer in body.reviewers:
         if not {("review", reviewer.review), ("review-open", reviewer.review_open)} <= vouched:
             raise PolicyRefused(
                 "The grant names a reviewer key that its source unit's root does not vouch for."
             )
+    _require_others(view, job, body)
     if len({r.review for r in body.reviewers}) != len(body.reviewers):
         raise InvalidInput("The grant names a reviewer twice.")
     if body.reviewer_threshold > len(body.reviewers):
@@ -229,12 +238,28 @@ def grant(view: View, statement: Statement, now: int, key: str) -> Changes:
             "The job's sums can be opened without some source units, and the grant's field {field} does not say so.",
             fix="Grant it with those words, or ask for a job without sums.dropouts.", field="recovery",
         )  # fmt: skip
+    cost = budget.privacy_price(view, job, statement.by, ((statement.by, body.runs),))
+    if body.privacy_millis < cost or (body.privacy_millis and not cost):
+        raise PolicyRefused(
+            "The job could spend a differential privacy of epsilon {cost}, and the grant allows {allowed}.",
+            fix="Grant it with --privacy {cost}, or allow fewer runs.",
+            cost=budget.in_bits(cost), allowed=budget.in_bits(body.privacy_millis),
+        )  # fmt: skip
     _check_budgets(view, job, statement.by, body.runs)
     job = advanced(job, "grant", statement, grants={**job.grants, statement.by: statement.digest})
     return (
         _if_all_granted(job),
         GrantRecord(statement=statement.digest, source_unit=statement.by, body=body),
     )
+
+
+def _require_others(view: View, job: JobRecord, body: Grant) -> None:
+    """Who submitted the job reviews none of it: not as a source unit, and not as a person whom both vouch for."""
+    developer = view.get(PartyRecord, job.body.developer)
+    assert developer is not None
+    theirs = {developer.body.root, *(k.public for k in developer.body.keys)}
+    if any(theirs & {reviewer.review, reviewer.review_open} for reviewer in body.reviewers):
+        raise PolicyRefused("The grant names a reviewer with a key of the job's own developer.")
 
 
 def _check_budgets(view: View, job: JobRecord, by: str, runs: int) -> None:

@@ -1,10 +1,10 @@
-"""What becomes of an output: decisions, release and receipt."""
+"""What becomes of an output: decisions, revocation, release and receipt."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from trustspace.domain.bodies import Decision, Receipt, Release
+from trustspace.domain.bodies import SEALED_NOTE_BYTES, Decision, Receipt, Release, Revocation
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import DecisionRecord, GrantRecord, JobRecord, OutputRecord, View
 from trustspace.domain.rules_common import Changes, advanced, body_of, job_for, not_expired
@@ -40,15 +40,31 @@ def decision(view: View, statement: Statement, now: int, key: str) -> Changes:
         _check_approval(output, body, statement.by, key, job)
     elif body.artifacts or body.shares or body.buyer_key:
         raise InvalidInput("A rejection hands nothing on.")
+    _check_reasons(body)
     decided = DecisionRecord(
         statement=statement.digest, source_unit=statement.by, reviewer=key, issued=statement.issued, body=body
     )
     output = output.model_copy(update={"decisions": {**output.decisions, key: statement.digest}})
-    job = advanced(job, "decision", statement)
+    asked = {"changes": statement.digest} if body.verdict == "changes" else {}
+    job = advanced(job, "decision", statement, **asked)
     verdict = standing(_Overlay(view, decided), job, output, now).verdict
     if verdict != "open":
-        job = advanced(job, "*rejected" if verdict == "rejected" else "*quorum", None)
+        job = advanced(job, _FOLLOWS[verdict], None)
     return (job, output, decided)
+
+
+_FOLLOWS = {"rejected": "*rejected", "changes": "*changes", "approved": "*quorum"}
+
+
+def _check_reasons(body: Decision) -> None:
+    if body.verdict != "changes":
+        if body.reasons or body.note:
+            raise InvalidInput("Only who asks for changes gives reasons to the developer.")
+        return
+    if not body.reasons or len(set(body.reasons)) != len(body.reasons):
+        raise InvalidInput("Who asks for changes gives at least one reason, and each once.")
+    if len(body.note) not in (0, 2 * SEALED_NOTE_BYTES):
+        raise InvalidInput("A note to the developer has one size, {limit} bytes.", limit=SEALED_NOTE_BYTES)
 
 
 def _check_approval(output: OutputRecord, body: Decision, unit: str, key: str, job: JobRecord) -> None:
@@ -87,6 +103,23 @@ class _Overlay:
         if kind is DecisionRecord and key == self._decision.statement:
             return self._decision
         return self._view.get(kind, key)
+
+
+def revocation(view: View, statement: Statement, now: int, key: str) -> Changes:
+    """One reviewer of one source unit stops an output, also after the job's expiry: stopping is never too late."""
+    body = body_of(statement, Revocation)
+    job = job_for(view, statement, body.job)
+    grant = view.get(GrantRecord, job.grants.get(statement.by, ""))
+    if not job.output or job.output != body.output or grant is None:
+        raise PermissionDenied("The revocation is not of this job's output.")
+    if key not in {r.review for r in grant.body.reviewers}:
+        raise PermissionDenied("The revocation is not by a reviewer that the grant names.")
+    if job.revoked:
+        raise AlreadyExists("The output is revoked already.")
+    job = advanced(job, "revocation", statement, revoked=statement.digest)
+    if job.state == "released" and not job.receipt:
+        job = advanced(job, "*no-receipt", None)
+    return (job,)
 
 
 def release(view: View, statement: Statement, now: int, key: str) -> Changes:

@@ -17,7 +17,7 @@ DATASET: dict[tuple[str, str], str] = {
 
 JOB_STATES = (
     "submitted", "granted", "refused", "expired", "running", "failed", "in-review", "approved", "released", "rejected",
-    "cancelled",
+    "changes-requested", "revoked", "cancelled",
 )  # fmt: skip
 JOB: dict[tuple[str, str], str] = {
     ("submitted", "job-countersignature"): "submitted",
@@ -50,14 +50,20 @@ JOB: dict[tuple[str, str], str] = {
     ("running", "*expired"): "expired",
     ("in-review", "decision"): "in-review",
     ("in-review", "*rejected"): "rejected",
+    ("in-review", "*changes"): "changes-requested",
+    ("in-review", "revocation"): "revoked",
     ("in-review", "*quorum"): "approved",
     ("in-review", "job-cancellation"): "cancelled",
     ("in-review", "*expired"): "expired",
     ("approved", "decision"): "in-review",
+    ("approved", "revocation"): "revoked",
     ("approved", "job-cancellation"): "cancelled",
     ("approved", "*expired"): "expired",
     ("approved", "release"): "released",
     ("released", "receipt"): "released",
+    # After a receipt a revocation is a notice; before it, it closes.
+    ("released", "revocation"): "released",
+    ("released", "*no-receipt"): "revoked",
 }
 
 # Who acts next in each state: nothing waits for nobody.
@@ -68,7 +74,8 @@ JOB_OWNER: dict[str, str] = {
     "in-review": "reviewers",
     "approved": "space",
     "released": "buyer",
-    "refused": "", "expired": "", "failed": "", "rejected": "", "cancelled": "",
+    "refused": "", "expired": "", "failed": "", "rejected": "", "changes-requested": "", "revoked": "",
+    "cancelled": "",
 }  # fmt: skip
 
 # What a developer sees, and nothing finer (trust model: quiet channels).
@@ -76,18 +83,18 @@ COARSE: dict[str, str] = {
     "submitted": "waiting", "granted": "waiting", "running": "running", "in-review": "in review",
     "approved": "in review", "released": "released",
     "refused": "not released", "expired": "not released", "failed": "not released", "rejected": "not released",
-    "cancelled": "not released",
+    "changes-requested": "changes requested", "revoked": "revoked", "cancelled": "not released",
 }  # fmt: skip
 
 
 def coarse_state(moves: tuple[tuple[int, str], ...], now: int, slot_seconds: int) -> str:
     """What a developer or buyer is told: the coarse state as of the last slot's beginning.
 
-    ``moves`` are (seconds, coarse state) since submission, oldest first. A release is told at once: from
-    then on there is nothing left to hide.
+    ``moves`` are (seconds, coarse state) since submission, oldest first. A release is told at once, and what becomes
+    of it: from then on there is nothing left to hide.
     """
-    if moves and moves[-1][1] == "released":
-        return "released"
+    if any(state == "released" for _, state in moves):
+        return moves[-1][1]
     boundary = now - now % slot_seconds if slot_seconds else now + 1
     told = "waiting"
     for at, state in moves:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from trustspace.enclave.transcript import Transcript
 from trustspace.enclave.vectors import Reals, Update, UpdateSum
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.errors import InvalidInput, TrustspaceError, Unavailable
+from trustspace.evidence.facts import Repeated
 from trustspace.jobs.federation import (
     EarlyStop,
     RoundMetrics,
@@ -69,7 +71,7 @@ class JointTraining:
 
     def __init__(
         self, worker: TrainingWorker, rounds: Rounds, parameters: Parameters, run: str, units: int,
-        checkpoints: Checkpoints | None, transcript: Transcript | None = None,
+        checkpoints: Checkpoints | None, transcript: Transcript | None = None, *, repeat: bool = False,
     ) -> None:  # fmt: skip
         self._worker = worker
         self._rounds = rounds
@@ -82,6 +84,8 @@ class JointTraining:
         self._fixed = FixedPoint(units, float(self._federated.clip), rounds.scheme.largest)
         self._server: ServerOptimiser
         self._saving: threading.Thread | None = None
+        self._repeat, self._twice = repeat, 0
+        self.repeated: Repeated = "not_run"
 
     def train(self) -> Progress:
         """All rounds. The trained model then lies in the worker's ``model``.
@@ -91,6 +95,10 @@ class JointTraining:
 
         """
         progress = self._begin()
+        if self._repeat:
+            # One round of those to come, of which the worker knows nothing beforehand, is asked twice.
+            last = self._federated.patience or self._federated.rounds
+            self._twice = progress.round + 1 + secrets.randbelow(max(1, last - progress.round))
         watch = EarlyStop(self._federated.patience)
         for metrics in progress.history:
             watch.seen(metrics)
@@ -238,6 +246,11 @@ class JointTraining:
 
         def produce() -> Update:
             trained = self._worker.round(number)
+            if number == self._twice:
+                before = hashlib.sha256(_raw(self._worker.update)).digest(), trained
+                trained = self._worker.round(number)
+                after = hashlib.sha256(_raw(self._worker.update)).digest(), trained
+                self.repeated = "same" if before == after else "other"
             weight = min(trained.rows, terms.weight_cap) / terms.weight_cap
             extras = (
                 weight, float(trained.rows), trained.rows * trained.loss,

@@ -3,6 +3,7 @@
 keys/identity     signs run offers and outputs      card.json       what the source unit vouches for
 tls/              the enclave's own door            adoption.json   what the source unit handed back
 datasets/         sealed datasets and manifests     uploads/        unfinished uploads
+history/          what was made for whom, sealed
 ledger.json       the last checkpoint verified      address.json    where it listens now
 enclave.toml      how its sandboxes are made
 """

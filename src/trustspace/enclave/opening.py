@@ -6,14 +6,17 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.crypto.seal import Opener, iter_opened, take_header
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.data.description import DatasetDescription
-from trustspace.data.handin import split_by_patient
+from trustspace.data.handin import draw_withheld, drawn
 from trustspace.data.manifest import DatasetManifest
 from trustspace.data.parquet import read_parquet
 from trustspace.data.patients import patient_keys
@@ -30,13 +33,17 @@ from trustspace.jobs.spec import Parameters
 from trustspace.sandbox import memory
 from trustspace.transport.session import Dossier
 
+if TYPE_CHECKING:
+    from trustspace.enclave.history import Past
+
 
 @dataclass(frozen=True)
 class Order:
     """What is to run, all of it from statements that were proven and replayed.
 
     ``code``: the bytes that the job names by digest; of blind code its ciphertext (see :func:`open_code`).
-    ``sums_spent``: how many sums of scores this enclave has made of the data for the developer's other jobs.
+    ``sums_spent``: how many sums of scores this enclave has made of the data for the developer's other jobs. ``past``:
+    what else was made of it, and where to note what is being made; None where nobody keeps that.
     """
 
     dossier: Dossier
@@ -50,6 +57,7 @@ class Order:
     code: bytes
     history: tuple[Delivered, ...]
     sums_spent: int = 0
+    past: Past | None = None
 
     def dataset(self, digest: str) -> Dataset | None:
         """The proven dataset behind a statement's digest."""
@@ -72,19 +80,59 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Side:
+    """Rows of some patients: what a job may see of them, and whose each row is.
+
+    ``patients``: for each row the number of its patient in the domain's list, int64 [rows].
+    """
+
+    table: pa.Table
+    patients: NDArray[np.int64] = field(repr=False)
+
+    @property
+    def patient_count(self) -> int:
+        """How many patients these rows are of."""
+        return len(np.unique(self.patients))
+
+
+@dataclass(frozen=True)
 class Rows:
     """A domain's rows, split by patient: what the job sees, what watches its rounds, what it never sees.
 
-    ``checkpoint_key`` is derived from the data key: whoever may not open the data cannot open a checkpoint.
+    ``names``: every patient of the dataset by the source's own key, the row's number where it has none; ``audited``:
+    of which of them a fair coin decided whether they are withheld, bool [patients]. ``checkpoint_key`` is derived from
+    the data key: whoever may not open the data cannot open a checkpoint. So is ``evidence_key``, from which chance in
+    judging comes: the same job gives the same report, and nobody else can foresee it.
     """
 
-    train: pa.Table
-    withheld: pa.Table
-    train_patients: int
-    withheld_patients: int
+    training: Side
+    judging: Side
+    names: tuple[str, ...] = field(repr=False)
+    audited: NDArray[np.bool_] = field(repr=False)
     record_bytes: int
     checkpoint_key: bytes = field(repr=False)
-    validation: pa.Table | None = None
+    evidence_key: bytes = field(repr=False)
+    validation: Side | None = None
+
+    @property
+    def train(self) -> pa.Table:
+        """What the job sees."""
+        return self.training.table
+
+    @property
+    def withheld(self) -> pa.Table:
+        """What the job never sees."""
+        return self.judging.table
+
+    @property
+    def train_patients(self) -> int:
+        """How many patients the job sees."""
+        return self.training.patient_count
+
+    @property
+    def withheld_patients(self) -> int:
+        """How many patients the job never sees."""
+        return self.judging.patient_count
 
 
 def open_code(order: Order, parameters: Parameters) -> bytes:
@@ -158,22 +206,34 @@ def divide(
     ``key`` is the data key, ``job`` the job's digest: who does not have the key cannot tell who was withheld.
     Raises InvalidInput when the patients are too few.
     """
-    split_key, checkpoint_key, watch_key = (
+    split_key, checkpoint_key, watch_key, evidence_key = (
         hmac.digest(key, b"trustspace " + purpose + b" v1" + job, "sha256")
-        for purpose in (b"split", b"checkpoint", b"validation")
+        for purpose in (b"split", b"checkpoint", b"validation", b"evidence")
     )
     watching = parameters.federated.validation_percent if parameters.federated is not None else 0
-    train, withheld = split_by_patient(
-        table, patient_column or None, parameters.terms.withheld_percent, split_key
-    )
-    patients = [len(patient_keys(part, patient_column or None)[1]) for part in (train, withheld)]
-    validation: pa.Table | None = None
+    codes, names = patient_keys(table, patient_column or None)
+    draw = draw_withheld(names, parameters.terms.withheld_percent, split_key)
+    watchers, audited = np.zeros(len(names), dtype=bool), draw.audited
     if watching:
-        train, validation = split_by_patient(train, patient_column or None, watching, watch_key)
-        validation = validation.select(list(columns))
-    train, withheld = train.select(list(columns)), withheld.select(list(columns))
-    record_bytes = max(1, train.nbytes // max(1, train.num_rows))
-    return Rows(train, withheld, patients[0], patients[1], record_bytes, checkpoint_key, validation)
+        # From those whom no coin concerns: else the coins of the rest would not be fair. Where there are none, no coin
+        # counts.
+        apart = np.flatnonzero(~draw.withheld & ~audited)
+        wanted = int((~draw.withheld).sum()) * watching
+        if wanted > 90 * len(apart):
+            apart, audited = np.flatnonzero(~draw.withheld), np.zeros_like(audited)
+        share = -(-wanted // len(apart))
+        watchers[apart] = drawn([names[place] for place in apart], share, watch_key)
+
+    def side(chosen: NDArray[np.bool_]) -> Side:
+        kept = chosen[codes]
+        return Side(table.filter(pa.array(kept)).select(list(columns)), codes[kept])
+
+    training = side(~draw.withheld & ~watchers)
+    record_bytes = max(1, training.table.nbytes // max(1, training.table.num_rows))
+    return Rows(
+        training, side(draw.withheld), tuple(names), audited, record_bytes, checkpoint_key, evidence_key,
+        side(watchers) if watching else None,
+    )  # fmt: skip
 
 
 def _open_key(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trustspace.crypto.canonical import canonical_json, sha256_hex
@@ -17,27 +17,38 @@ from trustspace.domain.budget import sums_of
 from trustspace.domain.records import DatasetRecord
 from trustspace.enclave.opening import Order
 from trustspace.enclave.packing import Blob, Content, Run, pack_artifact, pack_evidence
-from trustspace.evidence.facts import DigestPair, Participation, PartMetrics, RunFacts
+from trustspace.evidence.facts import DigestPair, Judgement, Participation, RunFacts
 from trustspace.evidence.report import build_report
+from trustspace.jobs.artifacts import parse_json
 from trustspace.jobs.container import RawArtifact
-from trustspace.jobs.sections import MODEL_ARTIFACT
+from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT
+from trustspace.jobs.sections import MODEL_ARTIFACT, STATISTICS_ARTIFACT
+from trustspace.jobs.shown import shown_of
 from trustspace.jobs.spec import Parameters
+from trustspace.jobs.stored import StoredRows
+from trustspace.privacy.overlap import MINIMUM_UNITS, Comparison, Trace, compare
+from trustspace.privacy.tables import Amounts
 
 LOG_ARTIFACT = "run.log"
-Evaluation = tuple[PartMetrics | None, PartMetrics | None]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one domain knows of its own part: sizes for the evidence, the evaluation, the worker's log."""
+    """What one domain knows of its own part: sizes for the evidence, what was measured of a model, the worker's log.
+
+    ``trace``: whose rows it is of, None where nobody keeps that. ``parts``: the largest parts in sums of statistics.
+    """
 
     rows: int
     patients: int
     withheld_patients: int
     record_bytes: int
-    evaluation: Evaluation
+    judged: Judgement
     log: bytes
     first_row_ms: int
+    trace: Trace | None = None
+    parts: tuple[Amounts, ...] | None = None
+    stored: StoredRows | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ def produce(
         for a in artifacts
     ]  # fmt: skip
     absent = _absent(order, together)
+    found = replace(found, trace=_published(found.trace, artifacts, together))
     packed = [pack_artifact(secret, run, c, seal_for={unit, *absent}) for c in contents]
     # What is one domain's own is packed from a secret that no other member has: from the joint one each of them
     # could work out its keys; and a restart, which may have another log, would seal it under the same nonces.
@@ -108,10 +120,13 @@ def produce(
         pack_artifact(mine, run, Content(own_name(order, a.name), a.media_type, "own", a.data, (unit,)))
         for a in own
     ]
+    if order.past is not None and found.trace is not None:
+        # Before anything is compared, let alone handed in: whatever becomes of it, later outputs are compared with it.
+        order.past.note(found.trace, sum(artifact.sealed_bytes for artifact, _ in packed))
     commitments = {artifact.name: artifact.commitment for artifact, _ in packed}
     evidence, reports = [], []
     for concerned in (unit, *absent):
-        about = found if concerned == unit else Found(0, 0, 0, 0, (None, None), b"", 0)
+        about = found if concerned == unit else Found(0, 0, 0, 0, Judgement(), b"", 0)
         facts = _facts(order, parameters, artifacts, commitments, about, concerned, together)
         report = build_report(facts, order.policy(concerned))
         sealed, blob = pack_evidence(mine, run, concerned, report.to_bytes())
@@ -153,19 +168,47 @@ def _facts(
         patients=found.patients,
         withheld_patients=found.withheld_patients,
         record_bytes=found.record_bytes,
-        evaluation=found.evaluation,
+        judged=found.judged,
         sandbox_tier=order.evidence.sandbox_tier,
         sandbox_tier_demanded=grant.sandbox_tier,
         evidence_kind=order.evidence.kind,
         evidence_kind_demanded=grant.evidence_kind,
         custody=order.evidence.custody,
+        measurement=order.evidence.measurement,
         # What another source unit's data went to this buyer in before, its own enclave alone knows.
         history=order.history if unit == order.source_unit else None,
         participants=together.participation(unit) if together else None,
         prefix=own_name(order, "") if together is None else "",
         blind=order.job.body.blind is not None,
         sums_spent=order.sums_spent + sums_of(order.job.body),
+        stored=found.stored,
+        differencing=_compared(order, found.trace, unit),
+        parts=found.parts,
     )
+
+
+def _published(
+    trace: Trace | None, artifacts: Sequence[RawArtifact], together: Together | None
+) -> Trace | None:
+    """The trace of what was made: with the source units that are in it and the counts that it shows."""
+    if trace is not None and together is not None:
+        trace = replace(trace, units=together.sets[-1])
+    released = [raw.data for raw in artifacts if raw.name in (STATISTICS_ARTIFACT, SCORES_ARTIFACT)]
+    if trace is None or trace.counts is None or not released:
+        return trace
+    return replace(
+        trace, counts=replace(trace.counts, shown=shown_of(parse_json(released[0], limit=MAX_SCORES_BYTES)))
+    )
+
+
+def _compared(order: Order, trace: Trace | None, unit: str) -> Comparison | None:
+    """What the output says together with earlier ones; None where that is not known, as of another unit's data."""
+    if order.past is None or trace is None or unit != order.source_unit:
+        return None
+    job = order.job.body
+    # Alone or together: a difference of sums is a sum over the units in which they differ.
+    fewest = job.minimum_participants if job.is_joint else MINIMUM_UNITS
+    return compare(trace, order.past.earlier(), order.policy(unit).minimum_block, fewest)
 
 
 def _digests(order: Order, unit: str) -> tuple[DigestPair, ...]:

@@ -18,36 +18,34 @@ from trustspace.enclave.checkpoint import Checkpoints
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RoundFailed, RunError, failure_of
 from trustspace.enclave.federated import JointTraining, Progress, derive
+from trustspace.enclave.history import counted
+from trustspace.enclave.judging import Judge
 from trustspace.enclave.opening import Order, Rows, open_code, open_rows
-from trustspace.enclave.output import Evaluation, Found, Produced, Together, produce
+from trustspace.enclave.output import Found, Produced, Together, produce
+from trustspace.enclave.private import private_inputs
 from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.transcript import Transcript
 from trustspace.enclave.vectors import Reals
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.errors import TrustspaceError
-from trustspace.evidence.facts import read_evaluation
+from trustspace.evidence.facts import Judgement
 from trustspace.jobs.agreement import agreed_parameters
 from trustspace.jobs.artifacts import check_artifacts
 from trustspace.jobs.container import RawArtifact, unpack
-from trustspace.jobs.federation import (
-    SUMS_ARTIFACT,
-    measure_length,
-    measured,
-    metrics_json,
-    model_file,
-    read_sums,
-)
+from trustspace.jobs.federation import SUMS_ARTIFACT, measured, metrics_json, model_file, read_sums
+from trustspace.jobs.precision import leaving
 from trustspace.jobs.scores import BLINDS_ARTIFACT
 from trustspace.jobs.sections import MEDIA_TYPES, METRICS_ARTIFACT, MODEL_ARTIFACT, STATISTICS_ARTIFACT
 from trustspace.jobs.sections_score import ROWS
+from trustspace.jobs.shown import amounts_of
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.statistics import numbers_length, result
+from trustspace.jobs.stored import stored_rows
 from trustspace.sandbox import memory
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.launcher import Launcher, Result, Task
 
 _MIB = 1 << 20
-_EVALUATION_BYTES = 4 * _MIB
 
 
 @dataclass(frozen=True)
@@ -124,16 +122,25 @@ class _Run:
         if order.job.body.blind is not None:
             # Its presence alone says it: no line of the code comes to stand in a log that reviewers read.
             self._inputs["blind"] = stack.enter_context(_memory(b"1", "blind"))
+        self._trace = order.past.trace(order, rows) if order.past is not None else None
+        if order.past is not None and self._trace is not None and parameters.is_joint:
+            # From the first sum on its part may be in a result, also if this enclave drops out before the end.
+            order.past.note(self._trace)
+        for name, data in private_inputs(parameters, rows.training.patients).items():
+            self._inputs[name] = stack.enter_context(_memory(data, name))
 
     def alone(self) -> Produced:
         """One domain by itself: its program once and, of a model, an evaluation."""
         with self._finished(Task(self._parameters.kind, self._inputs, self._limits)) as task:
-            artifacts = self._declared(self._read(task), task.log)
+            raw = self._read(task)
+            artifacts = self._declared(self._leaving(raw, task.log), task.log)
             log, first_row_ms = task.log, task.first_row_ms or 0
-        evaluation: Evaluation = (None, None)
+        judge = self._judge()
+        judged = Judgement()
         if self._parameters.kind == "train":
-            evaluation, _ = self._evaluate(_data_of(artifacts, MODEL_ARTIFACT))
-        found = self._found(evaluation, log, first_row_ms)
+            judged, _ = judge.evaluate(*(_data_of(some, MODEL_ARTIFACT) for some in (artifacts, raw)))
+        judged = judge.complete(judged, lambda: judge.repeat(self._parameters.kind, raw))
+        found = self._found(judged, log, first_row_ms, artifacts)
         return produce(self._order, self._parameters, artifacts, found, os.urandom(32), None)
 
     def statistics(self) -> Produced:
@@ -142,6 +149,8 @@ class _Run:
         with self._finished(Task("statistics", self._inputs, self._without_gpu)) as task:
             raw = self._read(task)
             log, first_row_ms = task.log, task.first_row_ms or 0
+        judge = self._judge(gpu=False)
+        judged = judge.complete(Judgement(), lambda: judge.repeat("statistics", raw))
         try:
             numbers = read_sums(_data_of(raw, SUMS_ARTIFACT), numbers_length(parameters))
         except TrustspaceError as error:
@@ -151,7 +160,8 @@ class _Run:
         together, secret, participants = None, os.urandom(32), 1
         sums = list(numbers)
         if parameters.is_joint:
-            rounds = self._rounds()
+            # One wall clock limit for the repetition and the sum together: a run has two (leakage.py).
+            rounds = self._rounds(judge.deadline)
             opened = rounds.sum(0, "", lambda: Reals(numbers))
             sums = decode_reals(opened.words, len(opened.members))
             secret = derive(opened.secret, b"output")
@@ -165,9 +175,8 @@ class _Run:
         except TrustspaceError as error:
             raise RunError("job-failed", log + error.public_message.encode() + b"\n") from None
         artifacts = self._declared([RawArtifact(STATISTICS_ARTIFACT, MEDIA_TYPES[".json"], content)], log)
-        return produce(
-            order, parameters, artifacts, self._found((None, None), log, first_row_ms), secret, together
-        )
+        found = self._found(judged, log, first_row_ms, artifacts)
+        return produce(order, parameters, artifacts, found, secret, together)
 
     def scores(self) -> Produced:
         """One domain's rows under the developer's encrypted model; small groups hidden by the strictest policy."""
@@ -187,20 +196,20 @@ class _Run:
             raise RunError(
                 "job-failed", log + b"\nThe program gave no blinds, or some that are not needed.\n"
             )
-        found = self._found((None, None), log, first_row_ms)
+        found = self._found(Judgement(), log, first_row_ms, artifacts)
         return produce(order, self._parameters, artifacts, found, os.urandom(32), None, own)
 
     def federated(self) -> Produced:
         """A joint training: rounds, then the withheld patients' metrics of all, then the same bytes everywhere."""
         order, parameters = self._order, self._parameters
-        rounds = self._rounds()
+        rounds = self._rounds(time.monotonic() + self._limits.wall_seconds)
         checkpoints = Checkpoints(self._host.notes, order.job.statement, self._rows.checkpoint_key)
         transcript = Transcript(self._host.notes, order.job.statement)
         with ExitStack() as stack:
             inputs = dict(self._inputs)
             if self._rows.validation is not None:
                 inputs["validation"] = stack.enter_context(
-                    _descriptor(to_memfd(self._rows.validation, "validation"))
+                    _descriptor(to_memfd(self._rows.validation.table, "validation"))
                 )
             worker = stack.enter_context(
                 TrainingWorker(
@@ -216,20 +225,24 @@ class _Run:
                 len(order.job.body.source_units),
                 checkpoints,
                 transcript,
+                repeat=order.policy(order.source_unit).reexecution == "demand",
             )
             progress = training.train()
-            model = model_file(worker.layout, progress.platform, worker.model)
+            unrounded = model_file(worker.layout, progress.platform, worker.model)
             with worker.finish() as ended:
                 log, first_row_ms = ended.log, ended.first_row_ms or 0
-        evaluation, numbers = self._evaluate(model)
+        handed = [RawArtifact(MODEL_ARTIFACT, MEDIA_TYPES[".safetensors"], unrounded)]
+        model = _data_of(self._leaving(handed, log), MODEL_ARTIFACT)
+        judge = self._judge()
+        judged, numbers = judge.evaluate(model, unrounded)
         sums = training.measure(progress, numbers)
         worker.forget()
+        judged = judge.complete(judged, lambda: training.repeated)
         artifacts = self._declared(self._joint(progress, model, sums), log)
         together = self._together(rounds, progress.sets, progress.openers, transcript)
         secret = derive(progress.secret, b"output")
-        return produce(
-            order, parameters, artifacts, self._found(evaluation, log, first_row_ms), secret, together
-        )
+        found = self._found(judged, log, first_row_ms, artifacts)
+        return produce(order, parameters, artifacts, found, secret, together)
 
     def _joint(self, progress: Progress, model: bytes, sums: list[float]) -> list[RawArtifact]:
         try:
@@ -245,8 +258,7 @@ class _Run:
 
     # -- parts of it
 
-    def _rounds(self) -> Rounds:
-        deadline = time.monotonic() + self._limits.wall_seconds
+    def _rounds(self, deadline: float) -> Rounds:
         return self._host.meet(self._order, self._parameters, deadline, self._control.stopped)
 
     def _together(
@@ -261,11 +273,21 @@ class _Run:
             opened_by=rounds.scheme.needed(len(self._order.job.body.source_units)), transcript=transcript.digest,
         )  # fmt: skip
 
-    def _found(self, evaluation: Evaluation, log: bytes, first_row_ms: int) -> Found:
-        rows = self._rows
+    def _judge(self, *, gpu: bool = True) -> Judge:
+        return Judge(
+            self._host.launcher, self._control, self._parameters, self._rows, self._inputs,
+            self._limits if gpu else self._without_gpu, self._order.policy(self._order.source_unit),
+        )  # fmt: skip
+
+    def _found(
+        self, judged: Judgement, log: bytes, first_row_ms: int, artifacts: Sequence[RawArtifact]
+    ) -> Found:  # fmt: skip
+        rows, parameters = self._rows, self._parameters
         return Found(
-            rows.train.num_rows, rows.train_patients, rows.withheld_patients, rows.record_bytes, evaluation, log,
-            first_row_ms,
+            rows.train.num_rows, rows.train_patients, rows.withheld_patients, rows.record_bytes, judged, log,
+            first_row_ms, counted(self._trace, parameters, rows) if self._trace is not None else None,
+            amounts_of(rows.train, rows.training.patients, parameters),
+            stored=stored_rows(parameters, artifacts, rows.train, rows.train_patients),
         )  # fmt: skip
 
     def _finished(self, task: Task) -> Result:
@@ -282,46 +304,18 @@ class _Run:
         except TrustspaceError as error:
             raise RunError("job-failed", task.log + b"\n" + error.public_message.encode() + b"\n") from None
 
+    def _leaving(self, raw: list[RawArtifact], log: bytes) -> list[RawArtifact]:
+        try:
+            return leaving(raw, self._parameters)
+        except TrustspaceError as error:
+            raise RunError("job-failed", log + b"\n" + error.public_message.encode() + b"\n") from None
+
     def _declared(self, artifacts: list[RawArtifact], log: bytes) -> list[RawArtifact]:
         try:
             check_artifacts(artifacts, self._parameters)
         except TrustspaceError as error:
             raise RunError("job-failed", log + b"\n" + error.public_message.encode() + b"\n") from None
         return artifacts
-
-    def _evaluate(self, model: bytes) -> tuple[Evaluation, list[float]]:
-        """Judge the exported bytes in a fresh sandbox, on patients that training never had mounted.
-
-        Returns the metrics for this domain's reviewers, and the additive numbers for the members' sum: zeros where
-        nothing could be measured, since who has nothing to say must not show by its silence.
-        """
-        nothing = [0.0] * measure_length(self._parameters)
-        if self._rows.withheld.num_rows == 0:
-            return (None, None), nothing
-        withheld = _descriptor(to_memfd(self._rows.withheld, "withheld"))
-        with _memory(model, "model") as weights, withheld as judged_rows:
-            judged = {
-                "parameters": self._inputs["parameters"],
-                "model": weights,
-                "data": judged_rows,
-                "members": self._inputs["data"],
-            }
-            judged |= {name: self._inputs[name] for name in ("code", "blind") if name in self._inputs}
-            with self._control.run(self._host.launcher, Task("evaluate", judged, self._without_gpu)) as task:
-                self._control.check()
-                if task.status != "finished":
-                    return (None, None), nothing
-                try:
-                    found = unpack(task.read_output(_EVALUATION_BYTES), max_bytes=_EVALUATION_BYTES)
-                    evaluation = read_evaluation(_data_of(found, METRICS_ARTIFACT))
-                    if not self._parameters.is_joint:
-                        return evaluation, nothing
-                    numbers = read_sums(_data_of(found, SUMS_ARTIFACT), len(nothing))
-                    # What no rows can give is this worker's doing: it must not spoil everybody's metrics.
-                    measured(self._parameters, numbers)
-                except (TrustspaceError, StopIteration):
-                    return (None, None), nothing
-                return evaluation, list(numbers)
 
 
 def _data_of(artifacts: Sequence[RawArtifact], name: str) -> bytes:

@@ -6,10 +6,10 @@ die with it: a restarted enclave declares the runs it lost failed, and offers an
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,7 @@ from typing import Any
 from trustspace.aggregation.schemes import scheme_of
 from trustspace.crypto.wrap import OneTimeKey
 from trustspace.domain import rules_run
-from trustspace.domain.bodies import Artifact, Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
-from trustspace.domain.budget import sums_of
+from trustspace.domain.bodies import Body, Challenge, Evidence, Job, Output, RunFailed, RunOffer
 from trustspace.domain.records import ChallengeRecord, GrantRecord, JobRecord, OfferRecord, OutputRecord
 from trustspace.domain.statements import Statement
 from trustspace.domain.tiers import tier_satisfies
@@ -26,6 +25,7 @@ from trustspace.domain.trust import TrustFile
 from trustspace.enclave.checkpoint import clear, jobs
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RunError
+from trustspace.enclave.history import History, Past, Record
 from trustspace.enclave.home import EnclaveHome
 from trustspace.enclave.journal import Journal
 from trustspace.enclave.meeting import Identity, Roster, Terms
@@ -38,7 +38,6 @@ from trustspace.evidence.facts import Delivered
 from trustspace.jobs.agreement import most_code_bytes
 from trustspace.jobs.spec import Parameters
 from trustspace.sandbox.launcher import Launcher
-from trustspace.storage.files import write_atomic
 from trustspace.transport import rounds as wire
 from trustspace.transport.links import Subject
 from trustspace.transport.session import Dossier, Session, watch
@@ -46,7 +45,7 @@ from trustspace.transport.session import Dossier, Session, watch
 _LOG = logging.getLogger(__name__)
 FAILURES = 20
 RESIGN_SECONDS = 240
-NOT_DELIVERED = frozenset({"failed", "rejected", "refused", "expired", "cancelled"})
+NOT_DELIVERED = frozenset({"failed", "rejected", "changes-requested", "refused", "expired", "cancelled"})
 # How long a joint job that names no time waits for a slow or lost source unit.
 WAIT_SECONDS = 300.0
 
@@ -94,7 +93,7 @@ class Runner:
         self._ended: set[str] = set()
         # Runs that this process has dropped out of: it could only come back to them after a restart.
         self._left: set[str] = set()
-        self._making = threading.Lock()
+        self._history = History(home.path / "history")
         self._thread = threading.Thread(
             target=watch, args=(session, self._stop, self._attend_all), name="runner", daemon=True
         )
@@ -267,13 +266,15 @@ class Runner:
         grant = dossier.view.get(GrantRecord, job.grants.get(self._owner, ""))
         if grant is None or job.offers.get(self._owner) != run.offer:
             raise RunError("stopped")
+        records = self._history.concerning(job)
+        past = Past.of(self._history, records, dossier.view, job, self._owner, self._session.now())
         order = Order(
             dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, self._code(job),
-            self._history(job), self._sums_spent(job),
+            self._delivered(job, records), self._sums_spent(job, records), past,
         )  # fmt: skip
         if job.body.is_joint:
             # From its first sum on its part may be in the result, also if this enclave drops out before the end.
-            self._record(job, ())
+            past.note(past.start)
         produced = execute(order, self._host, run.control)
         # The opened keys have done their work; nothing of this run can be opened again.
         run.key.destroy()
@@ -283,7 +284,6 @@ class Runner:
             grants=tuple(job.grants[unit] for unit in job.body.source_units),
             artifacts=produced.artifacts, evidence=produced.evidence, sandbox_tier=self._evidence.sandbox_tier,
         )  # fmt: skip
-        self._record(job, body.artifacts)
         self._hand_in(job, run, produced, body)
         self._ended.add(run.offer)
         # Its checkpoints stay until the job has left its run: should another member be lost before it hands in,
@@ -328,59 +328,32 @@ class Runner:
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
 
-    def _record(self, job: JobRecord, artifacts: tuple[Artifact, ...]) -> None:
-        """Remember on the enclave's own disk what was made for whom, before it is handed in.
-
-        No artifacts: what is being made, and may come to be without this enclave's hand.
-        """
-        datasets = [d.id for d in Parameters.from_json(job.body.parameters).datasets]
-        entry = {
-            "job": job.statement, "buyer": job.body.buyer, "title": job.body.title, "datasets": datasets,
-            "bytes": sum(a.sealed_bytes for a in artifacts if a.role not in ("log", "own")),
-            "developer": job.body.developer, "sums": sums_of(job.body),
-        }  # fmt: skip
-        with self._making:
-            entries = [*(made for made in self._made() if made["job"] != job.statement), entry]
-            write_atomic(self._home.path / "made.json", json.dumps(entries, ensure_ascii=False).encode())
-
-    def _made(self) -> list[dict[str, Any]]:
-        try:
-            entries: list[dict[str, Any]] = json.loads((self._home.path / "made.json").read_bytes())
-        except FileNotFoundError:
-            return []
-        return entries
-
-    def _sums_spent(self, job: JobRecord) -> int:
+    @staticmethod
+    def _sums_spent(job: JobRecord, records: Sequence[Record]) -> int:
         """How many sums of scores this enclave has made of the same datasets for the developer's other jobs."""
         datasets = {d.id for d in Parameters.from_json(job.body.parameters).datasets}
         return sum(
-            int(entry["sums"])
-            for entry in self._made()
-            if entry.get("developer") == job.body.developer
-            and entry["job"] != job.statement
-            and datasets & set(entry["datasets"])
+            record.sums
+            for record in records
+            if record.developer == job.body.developer and datasets & set(record.datasets)
         )
 
-    def _history(self, job: JobRecord) -> tuple[Delivered, ...]:
+    def _delivered(self, job: JobRecord, records: Sequence[Record]) -> tuple[Delivered, ...]:
         """What this buyer holds already from this source unit, or may hold.
 
         From this enclave's own record. The ledger can show that something was not delivered; what the space
         will not show counts as delivered.
         """
         delivered = []
-        for entry in self._made():
-            if entry["buyer"] != job.body.buyer or entry["job"] == job.statement:
+        for record in records:
+            if record.buyer != job.body.buyer:
                 continue
             try:
-                state = self.dossier(str(entry["job"])).job(str(entry["job"])).state
+                state = self.dossier(record.job).job(record.job).state
             except TrustspaceError:
                 state = "not shown"
             if state not in NOT_DELIVERED:
-                delivered.append(
-                    Delivered(
-                        str(entry["job"]), str(entry["title"]), tuple(entry["datasets"]), int(entry["bytes"])
-                    )
-                )
+                delivered.append(Delivered(record.job, record.title, record.datasets, record.bytes))
         return tuple(delivered)
 
     def _fail(self, digest: str, offer: str, error: RunError) -> None:

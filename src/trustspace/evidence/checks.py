@@ -8,35 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from trustspace.domain.bodies import Policy
 from trustspace.domain.tiers import tier_satisfies
+from trustspace.evidence.capacity import sizes, stored_rows
 from trustspace.evidence.facts import PartMetrics, RunFacts
-from trustspace.evidence.words import Language, say
+from trustspace.evidence.figures import MAX_CELLS, MAX_ROWS, Table, Words
+from trustspace.evidence.finding import Finding, Status
+from trustspace.evidence.membership import membership, reexecution, references
+from trustspace.evidence.private import differential_privacy
+from trustspace.evidence.tables import cell_tables, differencing, dominance
+from trustspace.evidence.words import say
 from trustspace.jobs.artifacts import ArtifactFacts
 from trustspace.jobs.tensors import TensorInfo
-
-Status = Literal["passed", "warned", "failed", "not_applicable", "could_not_run"]
 
 # How much better a model may be on its training patients, in AUC or in nats of loss. Our choice, to be
 # calibrated; a clearly regularised model stays far below, one that separates its rows by heart far above.
 GAP_WARNED = 0.10
 GAP_FAILED = 0.20
-# Share of the records that the files could hold before it is worth a look. Our choice.
-CAPACITY_WARNED_PERCENT = 10
 SHOWN_TENSORS = 32
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A check's result, before the policy is asked."""
-
-    status: Status
-    summary: dict[Language, str]
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def digests(facts: RunFacts, _: Policy) -> Finding:
@@ -88,7 +81,7 @@ def withheld_metrics(facts: RunFacts, policy: Policy) -> Finding:
     }
     if facts.kind != "train":
         return Finding("could_not_run", say("withheld_metrics.no_model"), seen)
-    for name, part in (("training", facts.training), ("withheld", facts.withheld)):
+    for name, part in (("training", facts.judged.training), ("withheld", facts.judged.withheld)):
         if part is not None:
             seen[name] = _shown(part)
     if facts.withheld_patients < policy.minimum_withheld_patients:
@@ -98,14 +91,17 @@ def withheld_metrics(facts: RunFacts, policy: Policy) -> Finding:
             minimum=policy.minimum_withheld_patients,
         )
         return Finding("could_not_run", few, seen)
-    if facts.training is None or facts.withheld is None:
+    if facts.judged.training is None or facts.judged.withheld is None:
         return Finding("could_not_run", say("withheld_metrics.did_not_run"), seen)
-    gap = generalisation_gap(facts.training, facts.withheld)
+    gap = generalisation_gap(facts.judged.training, facts.judged.withheld)
     if gap is None:
         return Finding("could_not_run", say("withheld_metrics.not_measurable"), seen)
     seen |= {"gap": f"{gap:.3f}", "warned_above": f"{GAP_WARNED:.2f}", "failed_above": f"{GAP_FAILED:.2f}"}
     status: Status = "failed" if gap > GAP_FAILED else "warned" if gap > GAP_WARNED else "passed"
-    words = say(f"withheld_metrics.{status}", patients=facts.withheld_patients, gap=f"{gap:.2f}")
+    case: str = status
+    if facts.custom_code and status == "passed":
+        status, case = "warned", "own_code"
+    words = say(f"withheld_metrics.{case}", patients=facts.withheld_patients, gap=f"{gap:.2f}")
     return Finding(status, words, seen)
 
 
@@ -125,33 +121,6 @@ def generalisation_gap(training: PartMetrics, withheld: PartMetrics) -> float | 
     return max(gaps)
 
 
-def sizes(facts: RunFacts, _: Policy) -> Finding:
-    """How many of the records the files could hold if someone had filled them with records.
-
-    Where nobody can read what filled them, room to hide many is reason enough to refuse.
-    """
-    total = sum(artifact.bytes for artifact in facts.observed)
-    seen: dict[str, Any] = {
-        "bytes": total,
-        "numbers": sum(artifact.numbers for artifact in facts.observed),
-        "rows": facts.rows,
-        "patients": facts.patients,
-        "record_bytes": facts.record_bytes,
-    }
-    if facts.record_bytes < 1 or facts.rows < 1:
-        return Finding("could_not_run", say("sizes.could_not_run"), seen)
-    if facts.scores is not None:
-        # The rest of a ciphertext is randomness of the enclave's own, which tells nothing.
-        total = -(-facts.scores.sums * facts.scores.sum_bits // 8)
-        seen["bytes_carried"] = total
-    records = min(total // facts.record_bytes, facts.rows)
-    seen["records_that_fit"] = records
-    roomy = records * 100 > facts.rows * CAPACITY_WARNED_PERCENT
-    status: Status = ("failed" if facts.blind else "warned") if roomy else "passed"
-    case = "carried" if facts.scores is not None else status
-    return Finding(status, say(f"sizes.{case}", bytes=total, records=records, rows=facts.rows), seen)
-
-
 def platform(facts: RunFacts, _: Policy) -> Finding:
     """The sandbox and the platform evidence are at least what was demanded."""
     seen: dict[str, Any] = {
@@ -160,6 +129,7 @@ def platform(facts: RunFacts, _: Policy) -> Finding:
         "evidence_kind": facts.evidence_kind,
         "evidence_kind_demanded": facts.evidence_kind_demanded,
         "custody": facts.custody,
+        "measurement": facts.measurement,
     }
     words: dict[str, str | int] = {
         "tier": facts.sandbox_tier,
@@ -252,10 +222,14 @@ def sums(facts: RunFacts, _: Policy) -> Finding:
 
 def small_cells(facts: RunFacts, policy: Policy) -> Finding:
     """No count of fewer rows than the policy's minimum is shown, or follows from those shown."""
+    if facts.kind == "compute":
+        return _own_tables(facts, policy)
+    return replace(_small_cells(facts, policy), figures=cell_tables(facts, policy))
+
+
+def _small_cells(facts: RunFacts, policy: Policy) -> Finding:
     if facts.kind == "train":
         return Finding("passed", say("small_cells.model"))
-    if facts.kind == "compute":
-        return Finding("warned", say("small_cells.code"))
     if facts.kind == "score":
         return _scores(facts, policy)
     found, demanded = facts.statistics, policy.minimum_cell_count
@@ -285,6 +259,31 @@ def small_cells(facts: RunFacts, policy: Policy) -> Finding:
         words = say("small_cells.hidden", hidden=found.hidden, counts=found.counts, minimum=found.minimum)
         return Finding("passed", words, seen)
     return Finding("passed", say("small_cells.none", counts=found.counts, minimum=found.minimum), seen)
+
+
+def _own_tables(facts: RunFacts, policy: Policy) -> Finding:
+    """Of what a developer's code wrote: counts that call themselves so, and others that look like it."""
+    demanded = policy.minimum_cell_count
+    small = [(table, cells) for table in facts.counts if (cells := table.small(demanded))]
+    seen = {"fewest_demanded": demanded, "counts": sum(len(table.counts) for table in facts.counts)}
+    figures = tuple(
+        Table(
+            title=Words(en=table.file, zh=table.file), columns=table.columns,
+            rows=tuple(tuple(cell[:200] for cell in row) for row in table.rows), marked=cells,
+        )
+        for table, cells in small
+        if max(len(table.rows), len(table.columns)) <= MAX_ROWS
+        and len(table.rows) * len(table.columns) <= MAX_CELLS
+    )[:4]  # fmt: skip
+    named = sum(len(cells) for table, cells in small if table.named)
+    if named:
+        words = say("small_cells.small", count=named, demanded=demanded)
+        return Finding("failed", words, seen | {"small": named}, figures)
+    if small:
+        alike = sum(len(cells) for _, cells in small)
+        words = say("small_cells.perhaps", count=alike, demanded=demanded)
+        return Finding("warned", words, seen | {"small": alike}, figures)
+    return Finding("warned", say("small_cells.code"), seen)
 
 
 def _scores(facts: RunFacts, policy: Policy) -> Finding:
@@ -340,11 +339,18 @@ def _shown(part: PartMetrics) -> dict[str, int | str]:
 CHECKS: dict[str, Callable[[RunFacts, Policy], Finding]] = {
     "digests": digests,
     "declared_vs_observed": declared_vs_observed,
+    "reexecution": reexecution,
     "withheld_metrics": withheld_metrics,
+    "membership": membership,
+    "references": references,
+    "differential_privacy": differential_privacy,
+    "stored_rows": stored_rows,
     "sizes": sizes,
     "platform": platform,
     "custom_code": custom_code,
     "buyer_history": buyer_history,
+    "differencing": differencing,
     "sums": sums,
     "small_cells": small_cells,
+    "dominance": dominance,
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
+from trustspace.crypto.canonical import MAX_INTEGER
 from trustspace.errors import VerificationFailed
 from trustspace.jobs.artifacts import (
     ArtifactFacts,
@@ -14,12 +15,21 @@ from trustspace.jobs.artifacts import (
     describe_artifact,
     parse_json,
 )
+from trustspace.jobs.claim import PrivateTraining, observed
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.disclosure import Disclosure, disclosure
 from trustspace.jobs.metrics import EVALUATION_FORMAT, NOT_MEASURABLE, is_decimal_text
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.people import CountTable, count_tables
 from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT, Carried, carried
 from trustspace.jobs.sections import STATISTICS_ARTIFACT
+from trustspace.jobs.stored import StoredRows
+from trustspace.privacy.membership import Membership
+from trustspace.privacy.overlap import Comparison
+from trustspace.privacy.references import References
+from trustspace.privacy.tables import Amounts
+
+Repeated = Literal["same", "other", "not_run"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,26 @@ class PartMetrics:
     auc: float | None = None
     accuracy: float | None = None
     r2: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured of a result; for one domain's reviewers alone. None: it could not be measured.
+
+    ``training`` and ``withheld``: a model's metrics on either side; ``unrounded``: those on the withheld side before it
+    was rounded for export. ``membership``: how well someone who holds it could tell who was in the data;
+    ``references``: the same with trainings anew to compare with. ``exposed``: the patients who stand out most, by the
+    source's own key, with the share of the others that look less as if they had been in.
+    ``repeated``: whether the same computation gave the same bytes again.
+    """
+
+    training: PartMetrics | None = None
+    withheld: PartMetrics | None = None
+    membership: Membership | None = None
+    references: References | None = None
+    exposed: tuple[tuple[str, float], ...] = field(default=(), repr=False)
+    repeated: Repeated = "not_run"
+    unrounded: PartMetrics | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +107,17 @@ class RunFacts:
 
     ``commitments``: artifact name and hex commitment of its content. ``rows`` and ``patients``: of the part
     the job saw; ``record_bytes``: mean size of one of these rows, in bytes, in the columns the job saw.
-    ``training`` and ``withheld`` are None when the evaluation did not run. Tiers and kinds as in statements.
+    Tiers and kinds as in statements.
     ``joint``: whether several source units made one result by sums; then ``participants`` says how, None when
     that is not known. ``statistics``: what a job of that kind released, None when it is not there. ``blind``:
     whether the developer sealed its code, so that no reviewer can read what ran. ``scores``: what encrypted scores can
     tell, None without them; ``sums_spent``: how many sums of scores the developer's jobs may have got of this data,
-    this one among them.
+    this one among them. ``measurement``: digest of the platform's package that ran, as its evidence states it.
+    ``private``: what was seen of a training that claims differential privacy, None where none is claimed.
+    ``released``: the statistics.json of a job that counts. ``differencing``: what the output says together with earlier
+    ones, None when that is not known. ``parts``: the largest parts of the unit's patients in sums, None likewise.
+    ``precision``: in which a model's weights leave, "" without one; ``stored``: what was seen of rows in the files,
+    None when nobody looked.
     """
 
     kind: Literal["train", "statistics", "compute", "score"]
@@ -97,8 +132,7 @@ class RunFacts:
     patients: int
     withheld_patients: int
     record_bytes: int
-    training: PartMetrics | None
-    withheld: PartMetrics | None
+    judged: Judgement
     sandbox_tier: str
     sandbox_tier_demanded: str
     evidence_kind: str
@@ -111,6 +145,14 @@ class RunFacts:
     blind: bool = False
     scores: Carried | None = None
     sums_spent: int = 0
+    released: Mapping[str, Any] | None = field(default=None, repr=False)
+    differencing: Comparison | None = None
+    parts: tuple[Amounts, ...] | None = None
+    measurement: str = ""
+    private: PrivateTraining | None = None
+    precision: Literal["", "bf16", "float32"] = ""
+    stored: StoredRows | None = None
+    counts: tuple[CountTable, ...] = ()
 
     @classmethod
     def of(
@@ -124,7 +166,7 @@ class RunFacts:
         patients: int,
         withheld_patients: int,
         record_bytes: int,
-        evaluation: tuple[PartMetrics | None, PartMetrics | None],
+        judged: Judgement,
         sandbox_tier: str,
         sandbox_tier_demanded: str,
         evidence_kind: str,
@@ -135,10 +177,13 @@ class RunFacts:
         prefix: str = "",
         blind: bool = False,
         sums_spent: int = 0,
+        differencing: Comparison | None = None,
+        parts: Sequence[Amounts] | None = None,
+        measurement: str = "",
+        stored: StoredRows | None = None,
     ) -> Self:
         """The facts of a run of ``parameters`` that handed out ``artifacts``.
 
-        ``evaluation`` is (training, withheld) as :func:`read_evaluation` gives it, (None, None) without one.
         ``participants`` belongs to a joint job. ``prefix`` stands before the names that artifacts are handed out
         under, where every source unit has its own. Raises VerificationFailed for one whose form is not sound.
         """
@@ -146,6 +191,9 @@ class RunFacts:
             kind=parameters.kind,
             model=parameters.train.model if parameters.train is not None else "",
             custom_code=parameters.runs_custom_code,
+            precision=parameters.train.precision if parameters.train is not None else "",
+            stored=stored,
+            counts=count_tables(artifacts, rows) if parameters.kind == "compute" else (),
             declared=tuple(replace(d, name=prefix + d.name) for d in declared_artifacts(parameters)),
             observed=tuple(replace(describe_artifact(raw), name=prefix + raw.name) for raw in artifacts),
             digests=tuple(digests),
@@ -155,8 +203,7 @@ class RunFacts:
             patients=patients,
             withheld_patients=withheld_patients,
             record_bytes=record_bytes,
-            training=evaluation[0],
-            withheld=evaluation[1],
+            judged=judged,
             sandbox_tier=sandbox_tier,
             sandbox_tier_demanded=sandbox_tier_demanded,
             evidence_kind=evidence_kind,
@@ -168,15 +215,23 @@ class RunFacts:
             statistics=_disclosed(parameters, artifacts),
             blind=blind,
             scores=_carried(parameters, artifacts),
+            private=observed(parameters, artifacts, patients),
             sums_spent=sums_spent,
+            released=_released(parameters, artifacts),
+            differencing=differencing,
+            parts=tuple(parts) if parts is not None else None,
+            measurement=measurement,
         )
 
 
 def _disclosed(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Disclosure | None:
+    found = _released(parameters, artifacts)
+    return disclosure(found, parameters) if found is not None else None
+
+
+def _released(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Any:
     found = [raw.data for raw in artifacts if raw.name == STATISTICS_ARTIFACT]
-    if parameters.kind != "statistics" or not found:
-        return None
-    return disclosure(parse_json(found[0]), parameters)
+    return parse_json(found[0]) if parameters.kind == "statistics" and found else None
 
 
 def _carried(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Carried | None:
@@ -186,8 +241,10 @@ def _carried(parameters: Parameters, artifacts: Sequence[RawArtifact]) -> Carrie
     return carried(parse_json(found[0], limit=MAX_SCORES_BYTES), parameters)
 
 
-def read_evaluation(data: bytes) -> tuple[PartMetrics | None, PartMetrics | None]:
-    """(training, withheld) metrics from the ``evaluate`` program's metrics.json.
+def read_evaluation(
+    data: bytes,
+) -> tuple[PartMetrics | None, PartMetrics | None, PartMetrics | None]:
+    """(training, withheld, unrounded) metrics from the ``evaluate`` program's metrics.json.
 
     A developer's model code may have run where these bytes were written, so they are parsed strictly.
     Raises VerificationFailed.
@@ -197,14 +254,14 @@ def read_evaluation(data: bytes) -> tuple[PartMetrics | None, PartMetrics | None
         raise VerificationFailed(
             "The evaluation's metrics are not of format {format}.", format=EVALUATION_FORMAT
         )
-    return _part(value.get("training")), _part(value.get("withheld"))
+    return _part(value.get("training")), _part(value.get("withheld")), _part(value.get("unrounded"))
 
 
 def _part(value: object) -> PartMetrics | None:
     if value is None:
         return None
     rows = value.get("rows") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or type(rows) is not int or rows < 0:
+    if not isinstance(value, dict) or type(rows) is not int or not 0 <= rows <= MAX_INTEGER:
         raise VerificationFailed("The evaluation's metrics are not metrics.")
     return PartMetrics(rows, *(_number(value.get(name)) for name in ("loss", "auc", "accuracy", "r2")))
 

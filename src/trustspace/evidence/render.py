@@ -7,11 +7,14 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from trustspace.evidence.figures import Curve, Exposure, Figure, Histogram, Table
 from trustspace.evidence.report import Report
 from trustspace.evidence.words import FACTS, STATUSES, TITLES, VALUES, VERDICTS, Language
 
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
+_BARS = " ▁▂▃▄▅▆▇█"
+_SHOWN_POINTS = 8
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 # Letters, marks and symbols that show nothing: Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt)
 # outside of those categories, and the empty braille pattern.
@@ -39,8 +42,48 @@ def render_text(report: Report, lang: Language = "en", *, details: bool = True) 
         lines.append(f"    {neutralise(check.summary.in_language(lang))}")
         if details:
             lines += [f"      {line}" for line in _facts(check.facts, lang)]
+            lines += [f"      {line}" for figure in check.figures for line in drawn(figure, lang)]
     lines += ["", f"{_LABELS['limits'][lang]}{_COLON[lang]}{neutralise(report.limits.in_language(lang))}"]
     return "\n".join(lines) + "\n"
+
+
+def drawn(figure: Figure, lang: Language) -> Iterator[str]:
+    """A figure as lines of text."""
+    yield f"{figure.title.in_language(lang)}{_COLON[lang]}"
+    if isinstance(figure, Histogram):
+        for series in figure.series:
+            most = max(series.counts, default=0)
+            bars = "".join(
+                _BARS[-(-count * (len(_BARS) - 1) // most) if most else 0] for count in series.counts
+            )
+            yield f"  |{bars}| {series.name.in_language(lang)} ({sum(series.counts)})"
+        yield f"  {figure.edges[0]} … {figure.edges[-1]}  {figure.x.in_language(lang)}"
+    elif isinstance(figure, Curve):
+        shown = figure.points[:: max(1, len(figure.points) // _SHOWN_POINTS)]
+        yield f"  {figure.x.in_language(lang)} → {figure.y.in_language(lang)}"
+        yield "  " + "  ".join(f"{x[:5]}→{y[:5]}" for x, y in shown)
+    elif isinstance(figure, Exposure):
+        for row in figure.rows:
+            yield f"  {neutralise(row.key)}  {row.value}"
+    else:
+        yield from _table(figure)
+
+
+def _table(figure: Table) -> Iterator[str]:
+    marked = set(figure.marked)
+    rows = [
+        [
+            f"[{neutralise(cell)}]" if (at, place) in marked else neutralise(cell)
+            for place, cell in enumerate(row)
+        ]
+        for at, row in enumerate(figure.rows)
+    ]
+    columns = [neutralise(name) for name in figure.columns]
+    widths = [
+        max(len(line[at]) if at < len(line) else 0 for line in [columns, *rows]) for at in range(len(columns))
+    ]
+    for line in (columns, *rows):
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip()
 
 
 def neutralise(text: str) -> str:

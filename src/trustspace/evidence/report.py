@@ -14,17 +14,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trustspace.crypto.canonical import canonical_json, parse_canonical
 from trustspace.domain.bodies import Policy
 from trustspace.errors import VerificationFailed
-from trustspace.evidence.checks import CHECKS, Finding, Status
+from trustspace.evidence.checks import CHECKS
 from trustspace.evidence.facts import RunFacts
+from trustspace.evidence.figures import Figure, Words
+from trustspace.evidence.finding import Finding, Status
+from trustspace.evidence.membership import best_guess
 from trustspace.evidence.words import HEADLINES, LIMITS, TITLES, Language, say
 
-FORMAT = "trustspace-report-v1"
+FORMAT = "trustspace-report-v2"
 MAX_BYTES = 1 << 20
+# Characters of a sentence and of a text among the facts, entries of a list: names are their authors' choice.
+LONGEST_SENTENCE, LONGEST_TEXT, LONGEST_LIST = 4000, 400, 200
 Verdict = Literal["green", "amber", "red"]
 NOT_APPLICABLE_BY_DEFAULT = (
     "withheld_metrics:compute", "withheld_metrics:statistics", "withheld_metrics:score",
+    "membership:compute", "membership:statistics", "membership:score",
+    "references:compute", "references:statistics", "references:score", "reexecution:score",
+    "dominance:train", "dominance:compute", "dominance:score",
+    "differential_privacy",
 )  # fmt: skip
-"""What a source's policy should excuse unless it means to refuse such jobs: they train no model."""
+"""What a source's policy should excuse unless it means to refuse such jobs: what does not concern their kind."""
 
 Json = Any  # integers, strings and lists and tables of them
 
@@ -33,30 +42,20 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Words(_Part):
-    """The same sentence in both languages."""
-
-    en: str
-    zh: str
-
-    def in_language(self, language: Language) -> str:
-        """English or Chinese."""
-        return self.zh if language == "zh" else self.en
-
-
 class Check(_Part):
-    """One check: what it found, in words and in numbers."""
+    """One check: what it found, in words, in numbers and in pictures."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,39}$")]
     status: Status
     summary: Words
     facts: dict[str, Json]
+    figures: Annotated[tuple[Figure, ...], Field(max_length=8)] = ()
 
 
 class Report(_Part):
     """What a reviewer decides on."""
 
-    format: Literal["trustspace-report-v1"]
+    format: Literal["trustspace-report-v2"]
     verdict: Verdict
     headline: Words
     checks: Annotated[tuple[Check, ...], Field(min_length=1, max_length=64)]
@@ -98,13 +97,14 @@ def build_report(facts: RunFacts, policy: Policy | None = None) -> Report:
     rules = policy if policy is not None else Policy(not_applicable=NOT_APPLICABLE_BY_DEFAULT)
     checks = tuple(_excused(name, check(facts, rules), facts, rules) for name, check in CHECKS.items())
     verdict = verdict_of([check.status for check in checks])
-    return Report(
-        format="trustspace-report-v1",
+    report = Report(
+        format="trustspace-report-v2",
         verdict=verdict,
-        headline=_headline(verdict, checks),
+        headline=_headline(verdict, checks, facts),
         checks=checks,
         limits=Words(**LIMITS),
     )
+    return _with_room(report)
 
 
 def verdict_of(statuses: list[Status]) -> Verdict:
@@ -120,17 +120,61 @@ def _excused(name: str, finding: Finding, facts: RunFacts, policy: Policy) -> Ch
             name=name,
             status="not_applicable",
             summary=Words(**say(f"{name}.not_applicable")),
-            facts=finding.facts,
+            facts=_cut(finding.facts),
+            figures=finding.figures,
         )
-    return Check(name=name, status=finding.status, summary=Words(**finding.summary), facts=finding.facts)
+    sentence: dict[Language, str] = {
+        language: _cut_text(text, LONGEST_SENTENCE) for language, text in finding.summary.items()
+    }
+    return Check(
+        name=name, status=finding.status, summary=Words(**sentence), facts=_cut(finding.facts),
+        figures=finding.figures,
+    )  # fmt: skip
 
 
-def _headline(verdict: Verdict, checks: tuple[Check, ...]) -> Words:
+def _cut(value: Json) -> Json:
+    """A fact without the rest of what is very long: whoever named a file's parts must not make a report unreadable."""
+    if isinstance(value, str):
+        return _cut_text(value, LONGEST_TEXT)
+    if isinstance(value, dict):
+        return {_cut_text(key, LONGEST_TEXT): _cut(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(item) for item in value[:LONGEST_LIST]]
+    return value
+
+
+def _cut_text(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _with_room(report: Report) -> Report:
+    """The report without its largest pictures, as many as it has no room for."""
+    while len(report.to_bytes()) > MAX_BYTES:
+        sizes = [len(canonical_json(check.model_dump(mode="json")["figures"])) for check in report.checks]
+        largest = sizes.index(max(sizes))
+        if not report.checks[largest].figures:
+            break
+        kept = [
+            check.model_copy(update={"figures": ()}) if place == largest else check
+            for place, check in enumerate(report.checks)
+        ]
+        report = report.model_copy(update={"checks": tuple(kept)})
+    return report
+
+
+def _headline(verdict: Verdict, checks: tuple[Check, ...], facts: RunFacts) -> Words:
+    """The verdict in a sentence: first how well someone could guess, of a model, then what stands out."""
     wanted = {"red": ("failed", "could_not_run"), "amber": ("warned",), "green": ()}[verdict]
     named = [TITLES[check.name] for check in checks if check.status in wanted]
+    guess = best_guess(facts.judged)
+    first: dict[Language, str] = {"en": "", "zh": ""}
+    if facts.kind == "train":
+        first = say("headline.no_guess") if guess is None else say("headline.guess", right=guess)
     return Words(
-        en=HEADLINES[verdict]["en"].format(titles="; ".join(title["en"] for title in named)),
-        zh=HEADLINES[verdict]["zh"].format(titles="；".join(title["zh"] for title in named)),
+        en=first["en"]
+        + HEADLINES[verdict]["en"].format(titles=", ".join(f"“{title['en']}”" for title in named)),
+        zh=first["zh"]
+        + HEADLINES[verdict]["zh"].format(titles="、".join(f"“{title['zh']}”" for title in named)),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from trustspace.evidence import words_capacity, words_membership, words_private, words_tables
+
 Language = Literal["en", "zh"]
 
 TITLES: dict[str, dict[Language, str]] = {
     "digests": {"en": "What ran is what was granted", "zh": "运行内容与授权一致"},
     "declared_vs_observed": {"en": "Nothing undeclared came out", "zh": "产出与申报一致"},
     "withheld_metrics": {"en": "Tested on patients it never saw", "zh": "用未参与训练的患者检验"},
-    "sizes": {"en": "How much the files could hide", "zh": "文件可能夹带的数据量"},
     "platform": {"en": "Where it ran", "zh": "运行环境"},
     "custom_code": {"en": "Whose code met the data", "zh": "接触数据的代码"},
     "buyer_history": {"en": "What this buyer already has", "zh": "该使用单位已获得的产出"},
@@ -38,12 +39,12 @@ HEADLINES: dict[str, dict[Language, str]] = {
         "zh": "各项检验均未发现不宜交付的理由。",
     },
     "amber": {
-        "en": "Nothing failed, but this needs your judgement: {titles}.",
-        "zh": "没有未通过的检验，但以下事项需要您判断：{titles}。",
+        "en": "Nothing failed, but these checks need your judgement: {titles}.",
+        "zh": "没有未通过的检验，但以下检验需要您判断：{titles}。",
     },
     "red": {
-        "en": "Do not release this as it is: {titles}.",
-        "zh": "目前不宜交付：{titles}。",
+        "en": "Do not release this as it is. These checks failed or could not be made: {titles}.",
+        "zh": "目前不宜交付。未通过或无法进行的检验：{titles}。",
     },
 }
 
@@ -63,8 +64,8 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "zh": "实际运行的内容与授权不符：{names}。",
     },
     "declared_vs_observed.passed": {
-        "en": "Exactly the {count} declared files came out, each in its declared form.",
-        "zh": "产出恰为申报的 {count} 个文件，格式均与申报一致。",
+        "en": "Exactly what was declared came out, in its declared form. Files: {count}.",
+        "zh": "产出与申报完全一致，格式也一致。文件数：{count}。",
     },
     "declared_vs_observed.warned": {
         "en": "Exactly the {count} declared files came out. But the job left open what stands in some of them: "
@@ -80,6 +81,12 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "On {patients} patients that training never saw, the model does about as well as on those it "
         "was trained on (difference {gap}).",
         "zh": "对 {patients} 名未参与训练的患者，模型的表现与训练患者相当（差距 {gap}）。",
+    },
+    "withheld_metrics.own_code": {
+        "en": "On {patients} patients that training never saw, the model does about as well as on those it was trained "
+        "on (difference {gap}). But the developer's own code ran where this was measured, and could have bent it.",
+        "zh": "对 {patients} 名未参与训练的患者，模型的表现与训练患者相当（差距 {gap}）。"
+        "但测量时运行了开发方自己的代码，结果可能受其影响。",
     },
     "withheld_metrics.warned": {
         "en": "On {patients} patients that training never saw, the model does clearly worse than on those "
@@ -113,35 +120,6 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "zh": "该任务不训练模型，无从检验；您的规则也未说明此类任务可免除这项检验。",
     },
     "withheld_metrics.not_applicable": {
-        "en": "Could not be done, and your policy says that it need not be here.",
-        "zh": "未能检验；按您的规则，此处可以免除。",
-    },
-    "sizes.passed": {
-        "en": "All files together are {bytes} bytes. They could hold at most {records} of the "
-        "{rows} records.",
-        "zh": "全部文件共 {bytes} 字节，最多可容纳 {rows} 条记录中的 {records} 条。",
-    },
-    "sizes.warned": {
-        "en": "All files together are {bytes} bytes. They could hold {records} of the {rows} records: that "
-        "is room enough to hide many.",
-        "zh": "全部文件共 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条，足以夹带较多记录。",
-    },
-    "sizes.failed": {
-        "en": "All files together are {bytes} bytes. They could hold {records} of the {rows} records, and the code "
-        "that wrote them is blind: nobody can read what it put there.",
-        "zh": "全部文件共 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条；"
-        "而写出它们的是盲代码，无人能审阅它写入了什么。",
-    },
-    "sizes.carried": {
-        "en": "To whoever has its key, what is encrypted carries at most {bytes} bytes: {records} of the {rows} "
-        "records.",
-        "zh": "加密内容最多向密钥持有者承载 {bytes} 字节，可容纳 {rows} 条记录中的 {records} 条。",
-    },
-    "sizes.could_not_run": {
-        "en": "The size of a record is not known, so nobody can say how many would fit.",
-        "zh": "单条记录的大小未知，无法判断文件可容纳多少条记录。",
-    },
-    "sizes.not_applicable": {
         "en": "Could not be done, and your policy says that it need not be here.",
         "zh": "未能检验；按您的规则，此处可以免除。",
     },
@@ -313,6 +291,15 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "people. Look for small groups in them yourself.",
         "zh": "这些文件由开发方自己的代码写出，任何检验都无法判断其中哪些数字是人数，请自行查看是否涉及小群体。",
     },
+    "small_cells.small": {
+        "en": "The developer's own code wrote counts of fewer than {demanded} people: {count}. They are marked below.",
+        "zh": "开发方自己的代码写出了不足 {demanded} 人的计数，共 {count} 个，已在下方标出。",
+    },
+    "small_cells.perhaps": {
+        "en": "The developer's own code wrote a table that may count people: {count} of its numbers are below "
+        "{demanded}, and marked. Look at what they are.",
+        "zh": "开发方自己的代码写出了可能是人数的表格：其中 {count} 个数字小于 {demanded}，已标出。请查看其含义。",
+    },
     "small_cells.could_not_run": {
         "en": "There are no statistics here to look at.",
         "zh": "此处没有可供检验的统计结果。",
@@ -363,6 +350,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "key_bits": {"en": "bits of that key", "zh": "公钥位数"},
     "loss": {"en": "loss", "zh": "损失"},
     "max_bytes": {"en": "at most bytes", "zh": "字节上限"},
+    "measurement": {"en": "digest of the platform that ran", "zh": "运行平台的摘要"},
     "media_type": {"en": "kind", "zh": "类型"},
     "minimum": {"en": "fewest needed", "zh": "至少需要"},
     "model": {"en": "model", "zh": "模型"},
@@ -384,6 +372,7 @@ FACTS: dict[str, dict[Language, str]] = {
     "sandbox_tier": {"en": "sandbox", "zh": "沙箱等级"},
     "sandbox_tier_demanded": {"en": "sandbox demanded", "zh": "要求的沙箱等级"},
     "scheme": {"en": "protected by", "zh": "保护方式"},
+    "small": {"en": "small counts", "zh": "小计数个数"},
     "smallest": {"en": "source units in the smallest sum", "zh": "最少一次求和的单位数"},
     "smallest_group": {"en": "rows of the smallest group", "zh": "最小一组的记录数"},
     "source_units": {"en": "source units of the job", "zh": "任务的数据源单位数"},
@@ -411,6 +400,14 @@ VALUES: dict[str, dict[str, dict[Language, str]]] = {
     },
     "custom_code": _YES_NO,
 }
+
+
+for _family in (words_membership, words_private, words_capacity, words_tables):
+    TITLES |= _family.TITLES
+    SENTENCES |= _family.SENTENCES
+    FACTS |= _family.FACTS
+VALUES |= words_capacity.VALUES
+VALUES |= words_private.VALUES
 
 
 def say(key: str, **details: str | int) -> dict[Language, str]:

@@ -6,7 +6,7 @@ enclave runs it: otherwise people would agree to one thing and another would run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -68,6 +68,8 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
         same["datasets.columns"] = use.columns == tuple(dict.fromkeys(parameters.columns_of(index)))
         if parameters.score is not None and named is not None:
             same |= _as_described(parameters.score, named.description)
+        if parameters.privacy is not None and named is not None:
+            same["privacy.ranges"] = _is_published(parameters.privacy.ranges, named.description)
         if not all(same.values()):
             break
     for field in ("score.features", "score.groups"):
@@ -78,6 +80,13 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
                 "people could be told by the difference of two jobs.",
                 field=field,
             )
+    if not same.get("privacy.ranges", True):
+        raise VerificationFailed(
+            "The job's field {field} is not what the dataset's description shows.",
+            fix="Write the ranges of `trustspace dataset show`, to the digit: the model's inputs are scaled by what is "
+            "public, and by nothing else.",
+            field="privacy.ranges",
+        )
     for field, holds in same.items():
         if not holds:
             raise VerificationFailed(
@@ -90,15 +99,19 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
 def _as_described(score: Score, description: dict[str, Any]) -> dict[str, bool]:
     """Whether a job weighs columns in their published ranges, and groups by all published categories."""
     columns = {str(column["name"]): column for column in description.get("columns", ())}
-
-    def is_published(name: str, bounds: tuple[str, ...]) -> bool:
-        shown = columns.get(name, {})
-        ends = [str(shown.get(end, "")) for end in ("low", "high")]
-        return all(ends) and [Decimal(end) for end in ends] == [Decimal(bound) for bound in bounds]
-
     published = [str(c) for c in columns.get(score.group or "", {}).get("categories", ())]
     return {
-        "score.features": all(is_published(name, bounds) for name, bounds in score.features.items()),
+        "score.features": _is_published(score.features, description),
         "score.groups": score.group is None
         or set(score.groups) == {label for label in published if label not in RESERVED_CATEGORIES},
     }
+
+
+def _is_published(ranges: Mapping[str, tuple[str, ...]], description: dict[str, Any]) -> bool:
+    """Whether each range is the one that the description shows of that column."""
+    columns = {str(column["name"]): column for column in description.get("columns", ())}
+    for name, bounds in ranges.items():
+        ends = [str(columns.get(name, {}).get(end, "")) for end in ("low", "high")]
+        if not all(ends) or [Decimal(end) for end in ends] != [Decimal(bound) for bound in bounds]:
+            return False
+    return True

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trustspace.errors import InvalidInput, VerificationFailed
+from trustspace.jobs.claim import read_claim
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.json_schema import check_value
 from trustspace.jobs.metrics import FEDERATED_FORMAT, METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
 from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.png import parse_png
-from trustspace.jobs.registry import Shape, expected_tensors, model_bytes
+from trustspace.jobs.registry import Shape, expected_tensors, model_bytes, tensor_type
 from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT, read_scores
 from trustspace.jobs.sections import METRICS_ARTIFACT, MIB, MODEL_ARTIFACT, STATISTICS_ARTIFACT, Train
 from trustspace.jobs.sections_compute import OutputSpec
@@ -126,6 +127,8 @@ def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
             check_statistics(value, parameters)
         elif parameters.is_joint:
             check_joint_metrics(value, parameters)
+        elif parameters.privacy is not None:
+            read_claim(value, parameters)
         else:
             check_training_metrics(value, parameters.training())
 
@@ -204,8 +207,10 @@ def _check_tensors(
 ) -> None:
     read_tensors(raw.data)
     infos = tensor_infos(raw.data)
-    if any(info.dtype != "F32" for info in infos):
-        raise VerificationFailed("Artifact {name} holds a tensor that is not float32.", name=raw.name)
+    if any(info.dtype != tensor_type(info.name, train) for info in infos):
+        raise VerificationFailed(
+            "Artifact {name} holds a tensor that is not of the declared type.", name=raw.name
+        )
     observed = {info.name: info.shape for info in infos}
     expected = expected_tensors(train, features)
     if declared.tensors is None:

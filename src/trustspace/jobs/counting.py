@@ -89,6 +89,11 @@ def _groups(values: Floats) -> NDArray[np.int64]:
 
 def _cells(table: pa.Table, place: TablePlace) -> NDArray[np.int64]:
     """Counts of a table, row by row, [product of its shape]."""
+    return np.bincount(cells_of(table, place), minlength=math.prod(place.shape))
+
+
+def cells_of(table: pa.Table, place: TablePlace) -> NDArray[np.int64]:
+    """For each row the number of its cell, row by row of the table's shape, [rows]."""
     cell = np.zeros(table.num_rows, dtype=np.int64)
     for name, labels in zip(place.columns, place.categories, strict=True):
         # The last two labels are the platform's own: any other value, and none.
@@ -96,4 +101,4 @@ def _cells(table: pa.Table, place: TablePlace) -> NDArray[np.int64]:
         declared = {label: float(i) for i, label in enumerate(labels[:other])}
         found = mapped(column_of(table, name), declared, other=float(other))
         cell = cell * len(labels) + np.where(np.isnan(found), missing, found).astype(np.int64)
-    return np.bincount(cell, minlength=math.prod(place.shape))
+    return cell

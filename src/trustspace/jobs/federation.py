@@ -27,7 +27,7 @@ from trustspace.jobs.metrics import (
     is_decimal_text,
 )
 from trustspace.jobs.parameters import Parameters
-from trustspace.jobs.registry import Shape, expected_tensors
+from trustspace.jobs.registry import NETWORK, Shape, expected_tensors
 from trustspace.jobs.tensors import MAX_DIMENSIONS, MAX_TENSORS, write_tensors
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ SUMS_FORMAT = "trustspace-sums-v1"
 LARGEST_NUMBER = 2.0**100
 # A number in sums.json, with its quotes and comma; two more are enough for what is around them.
 _LONGEST_TEXT = 43
-PREFIX = "model."
+PREFIX = NETWORK
 _LEVELS = 256
 # Below this share of the mean, a spread worked out from sums of squares is rounding; so is it below the floor
 # where small numbers were summed with 64 bits after the point. Such a column counts as constant.
@@ -258,7 +258,7 @@ def _layout_entry(entry: object) -> tuple[str, Shape]:
 
 
 def model_file(layout: Layout, platform: Mapping[str, NDArray[Any]], vector: NDArray[np.float32]) -> bytes:
-    """``model.safetensors``: the platform's tensors and the model vector cut into its own.
+    """The platform's tensors and the model vector cut into its own, float32; precision.py makes of it what leaves.
 
     Raises InvalidInput when the vector is not as long as the layout says or holds a value that is no number.
     """

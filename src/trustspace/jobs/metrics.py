@@ -16,6 +16,8 @@ NOT_MEASURABLE = "not measurable"
 METRICS_FORMAT = "trustspace-training-v1"
 EVALUATION_FORMAT = "trustspace-evaluation-v1"
 FEDERATED_FORMAT = "trustspace-federated-v1"
+# Of one row. A loss that means anything is far below.
+LARGEST_LOSS = 1e6
 # A score of 4 lies in the middle of its half of the bins: of 4096, 512 lie in each unit at 0, and 14 at 20.
 _SCORE_SCALE = 4.0
 _MOST_BINS, _FEWEST_BINS, _ALL_BINS = 4096, 64, 16_384
@@ -87,6 +89,24 @@ def quality(task: Task, logits: Floats, target: Floats) -> Quality:
     spread = float(np.mean((target - target.mean()) ** 2))
     r2 = None if spread == 0.0 else 1.0 - float(np.mean(errors**2)) / spread
     return Quality(task, rows, float(np.mean(errors**2)), r2=r2)
+
+
+def per_row_loss(task: Task, logits: Floats, target: Floats) -> Floats:
+    """The loss of each row, float64 [rows], from 0 to LARGEST_LOSS: nats or, for a number, squared error.
+
+    Arguments as :func:`quality` has them. What is no number at all counts as the largest loss.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        if task == "binary":
+            loss = np.logaddexp(0.0, np.where(target > 0.5, -logits[:, 0], logits[:, 0]))
+        elif task == "multiclass":
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            own = shifted[np.arange(len(target)), target.astype(np.int64)]
+            loss = np.log(np.exp(shifted).sum(axis=1)) - own
+        else:
+            loss = (logits[:, 0] - target) ** 2
+    capped: Floats = np.clip(np.nan_to_num(loss, nan=LARGEST_LOSS), 0.0, LARGEST_LOSS)
+    return capped
 
 
 def auc(target: Floats, score: Floats) -> float | None:

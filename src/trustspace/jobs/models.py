@@ -13,10 +13,10 @@ from torch import nn
 
 from trustspace.errors import InvalidInput
 from trustspace.jobs.code import load_entry
-from trustspace.jobs.registry import CNN_WIDTHS, input_width
+from trustspace.jobs.registry import CNN_WIDTHS, NETWORK, input_width
 from trustspace.jobs.spec import Parameters
 
-PREFIX = "model."
+PREFIX = NETWORK
 
 
 class Mlp(nn.Module):

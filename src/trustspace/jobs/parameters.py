@@ -13,10 +13,11 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from trustspace.aggregation.selection import Selection, select
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.messages import problems_of
-from trustspace.jobs.registry import model_bytes
+from trustspace.jobs.registry import handed_bytes
 from trustspace.jobs.sections import MIB, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
 from trustspace.jobs.sections_compute import Compute
 from trustspace.jobs.sections_joint import Federated, Statistics, Sums, check_federated
+from trustspace.jobs.sections_private import Privacy
 from trustspace.jobs.sections_score import Score
 
 FORMAT = "trustspace-parameters-v1"
@@ -39,6 +40,7 @@ class Parameters(Section):
     compute: Compute | None = None
     score: Score | None = None
     sums: Sums | None = None
+    privacy: Privacy | None = None
     terms: Terms = Terms()
     limits: Limits = Limits()
 
@@ -72,6 +74,13 @@ class Parameters(Section):
     def features(self) -> tuple[str, ...]:
         """The columns that a model is trained on, in the order of its inputs."""
         return self.datasets[0].columns
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns of a training that hold plain numbers, the target among them where it is one."""
+        train = self.training()
+        plain = () if train.is_image else tuple(n for n in self.features if n not in train.categories)
+        return (*plain, train.target) if train.task == "regression" else plain
 
     @property
     def selection(self) -> Selection | None:
@@ -200,6 +209,8 @@ class Parameters(Section):
             )
         if self.train is not None:
             self._training_rules(self.train)
+        if self.privacy is not None:
+            self._privacy_rules(self.privacy)
         if self.statistics is not None:
             self._statistics_rules(self.statistics)
         if self.score is not None:
@@ -250,7 +261,7 @@ class Parameters(Section):
                 "{field} must name exactly one column for a model of images.",
                 "Name the image column only.",
             )
-        needed = model_bytes(train, self.features) + MIB
+        needed = handed_bytes(train, self.features) + MIB
         if needed > self.limits.output_mib * MIB:
             raise rule(
                 "limits.output_mib",
@@ -263,6 +274,29 @@ class Parameters(Section):
                 "terms.withheld_percent",
                 "{field} must be from 5 to 50 for training.",
                 "Without patients that training never sees, nobody can judge the model.",
+            )
+
+    def _privacy_rules(self, privacy: Privacy) -> None:
+        if self.train is None:
+            raise rule(
+                "privacy",
+                "The section [{field}] does not belong to a job of kind {kind}.",
+                "Remove it.",
+                kind=self.kind,
+            )
+        if len(self.datasets) > 1:
+            raise rule(
+                "privacy",
+                "The section [{field}] is for training over one dataset.",
+                "Name one dataset, or remove the section: over several, the sums protect each part.",
+            )
+        wanted = set(self.numbers)
+        if set(privacy.ranges) != wanted:
+            raise rule(
+                "privacy.ranges",
+                "{field} must give a range for exactly the columns of numbers.",
+                "Missing or too many: {columns}.",
+                columns=", ".join(sorted(set(privacy.ranges) ^ wanted))[:200],
             )
 
     def _statistics_rules(self, statistics: Statistics) -> None:

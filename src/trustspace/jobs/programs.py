@@ -38,18 +38,36 @@ Session = Callable[[Inputs, Emit, Talk], None]
 
 
 def train(inputs: Inputs, emit: Emit) -> None:
-    """In: ``parameters``, ``data``, for a custom model ``code``. Out: model.safetensors, metrics.json."""
+    """In: ``parameters``, ``data``, for a custom model ``code``. Out: model.safetensors, metrics.json.
+
+    With differential privacy also in: ``patients`` (int32, whose each row is, by number), ``noise`` (32 secret bytes).
+    """
     from trustspace.jobs.training import run
 
     run(inputs, emit)
 
 
 def evaluate(inputs: Inputs, emit: Emit) -> None:
-    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``code``. Out: metrics.json.
+    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``unrounded``, ``code``.
 
-    In a joint training also sums.json: what all source units add up to measure the model together.
+    Out: metrics.json, also of ``unrounded``: the model before it was rounded for export, on the withheld rows; and
+    losses.safetensors: of ``withheld`` and, with ``members``, of ``training``, in the order of the table's rows,
+    ``<side>.loss`` F64 [rows] (nats, or squared error in variances of the training target; 0 where a row was left out)
+    and ``<side>.used`` U8 [rows]. In a joint training also sums.json: what all source units add up to measure the model
+    together.
     """
     from trustspace.jobs.evaluate import run
+
+    run(inputs, emit)
+
+
+def references(inputs: Inputs, emit: Emit) -> None:
+    """In: ``parameters``, ``data`` (rows trained on and withheld), ``halves``, maybe ``code``. Out: losses.safetensors.
+
+    ``halves``: safetensors with ``inside`` U8 [trainings, rows], 1 where a row is in a training. Out: ``loss`` F64
+    [trainings, rows] of every row under each model trained anew, and ``used`` U8 [rows], as ``evaluate`` has them.
+    """
+    from trustspace.jobs.references import run
 
     run(inputs, emit)
 
@@ -99,6 +117,7 @@ def score(inputs: Inputs, emit: Emit) -> None:
 PROGRAMS: dict[str, Program] = {
     "train": train,
     "evaluate": evaluate,
+    "references": references,
     "statistics": statistics,
     "compute": compute,
     "score": score,

@@ -3,6 +3,10 @@
 A model file holds more than weights: ``input.fill`` (what replaces a missing value, the training mean),
 ``input.mean`` and ``input.scale`` (standardisation), for a numeric target ``output.mean`` and
 ``output.scale``, and the network itself under ``model.``. So it can be used alone.
+
+The network leaves in the precision that the job asks for. What is the platform's own (``input.*``, ``output.*``) stays
+float32: these are sums over all rows, worked out by the platform, few and at places that are known; and a mean of large
+numbers (years, laboratory values) that is off by half a percent would shift every input of the model.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from itertools import pairwise
 from trustspace.jobs.sections import MIB, Train
 
 CNN_WIDTHS = (16, 32, 64)
+NETWORK = "model."
 Shape = tuple[int, ...]
 
 
@@ -23,7 +28,7 @@ def input_width(train: Train, features: Sequence[str]) -> int:
 
 
 def expected_tensors(train: Train, features: Sequence[str]) -> dict[str, Shape]:
-    """Name and shape of every tensor in the exported model, all float32.
+    """Name and shape of every tensor in the exported model; :func:`tensor_type` says its type.
 
     Of a custom model only the platform's own tensors are known; its network stands under ``model.``.
     """
@@ -36,7 +41,7 @@ def expected_tensors(train: Train, features: Sequence[str]) -> dict[str, Shape]:
     if train.task == "regression":
         shapes |= {"output.mean": (1,), "output.scale": (1,)}
     if train.model != "custom":
-        shapes |= {f"model.{name}": shape for name, shape in _network(train, features).items()}
+        shapes |= {NETWORK + name: shape for name, shape in _network(train, features).items()}
     return shapes
 
 
@@ -56,6 +61,11 @@ def _network(train: Train, features: Sequence[str]) -> dict[str, Shape]:
     return shapes | {"head.weight": (train.outputs, CNN_WIDTHS[-1]), "head.bias": (train.outputs,)}
 
 
+def tensor_type(name: str, train: Train) -> str:
+    """In which type a tensor of the exported model leaves: the network's as the job says, the platform's float32."""
+    return "BF16" if train.precision == "bf16" and name.startswith(NETWORK) else "F32"
+
+
 def number_count(train: Train, features: Sequence[str]) -> int:
     """How many numbers the exported model holds, for a custom model at most."""
     known = sum(math.prod(shape) for shape in expected_tensors(train, features).values())
@@ -63,5 +73,13 @@ def number_count(train: Train, features: Sequence[str]) -> int:
 
 
 def model_bytes(train: Train, features: Sequence[str]) -> int:
-    """Upper bound of the exported file: float32 numbers and a header of at most 1 MiB."""
+    """Upper bound of the exported file: its numbers, each in its type, and a header of at most 1 MiB."""
+    known = expected_tensors(train, features)
+    platform = sum(math.prod(shape) for name, shape in known.items() if not name.startswith(NETWORK))
+    width = 2 if train.precision == "bf16" else 4
+    return platform * 4 + (number_count(train, features) - platform) * width + MIB
+
+
+def handed_bytes(train: Train, features: Sequence[str]) -> int:
+    """Upper bound of what a sandbox hands to the enclave: everything is float32 there."""
     return number_count(train, features) * 4 + MIB

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from trustspace.errors import InvalidInput, VerificationFailed
 from trustspace.jobs.features import Preparation, as_table, read_features
-from trustspace.jobs.registry import expected_tensors
+from trustspace.jobs.registry import expected_tensors, tensor_type
 from trustspace.jobs.spec import Parameters
-from trustspace.jobs.tensors import read_tensors
+from trustspace.jobs.tensors import read_tensors, tensor_infos
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def load_released(model: bytes, parameters: Parameters | Mapping[str, Any]) -> R
     known = parameters if isinstance(parameters, Parameters) else Parameters.from_json(dict(parameters))
     if known.training().model not in {"logistic_regression", "mlp"}:
         raise InvalidInput("Only logistic_regression and mlp models can be used without torch.")
-    tensors = read_tensors(model)
-    if {name: array.shape for name, array in tensors.items()} != expected_tensors(
-        known.training(), known.features
-    ) or any(array.dtype != np.float32 for array in tensors.values()):
+    train = known.training()
+    expected = expected_tensors(train, known.features)
+    declared = {name: (tensor_type(name, train), shape) for name, shape in expected.items()}
+    if {info.name: (info.dtype, info.shape) for info in tensor_infos(model)} != declared:
         raise VerificationFailed("The model file does not hold exactly the tensors of the declared model.")
-    return ReleasedModel(known, tensors)
+    return ReleasedModel(known, read_tensors(model))

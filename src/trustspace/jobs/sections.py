@@ -34,6 +34,7 @@ MIB = 1 << 20
 ModelName = Literal["logistic_regression", "mlp", "small_cnn", "custom"]
 Loss = Literal["binary_cross_entropy", "cross_entropy", "mean_squared_error"]
 Task = Literal["binary", "multiclass", "regression"]
+Precision = Literal["bf16", "float32"]
 LOSS_OF_TASK: dict[Task, Loss] = {
     "binary": "binary_cross_entropy",
     "multiclass": "cross_entropy",
@@ -221,6 +222,14 @@ class Train(Section):
     standardise: Annotated[
         bool, Field(description="Bring every number to mean 0 and deviation 1 first.", examples=[True])
     ] = True
+    precision: Annotated[
+        Precision,
+        Field(
+            description="Of the weights as they leave. bf16 rounds away the low bits, in which rows could hide "
+            "([why](model-export.md)).",
+            examples=["bf16"],
+        ),
+    ] = "bf16"
     max_parameters: Annotated[
         int | None,
         Field(ge=1, le=250_000_000, description="Largest custom model, in parameters.", examples=[100_000]),

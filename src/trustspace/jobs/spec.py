@@ -28,6 +28,7 @@ from trustspace.jobs.sections import (
 )
 from trustspace.jobs.sections_compute import Compute
 from trustspace.jobs.sections_joint import Federated, Statistics, Sums
+from trustspace.jobs.sections_private import Privacy
 from trustspace.jobs.sections_score import AskedScore
 
 MAX_FILE_BYTES = 256 << 10
@@ -104,6 +105,7 @@ class JobFile(Section):
     compute: Compute | None = None
     score: AskedScore | None = None
     sums: Sums | None = None
+    privacy: Privacy | None = None
     code: Code | None = None
     terms: Terms = Terms()
     limits: Limits = Limits()
@@ -148,6 +150,7 @@ class JobFile(Section):
             compute=self.compute,
             score=self.score.signed() if self.score is not None else None,
             sums=self.sums,
+            privacy=self.privacy,
             terms=terms,
             limits=self.limits,
         )

@@ -28,6 +28,7 @@ from trustspace.jobs.metrics import METRICS_FORMAT, Quality, decimal_text, quali
 from trustspace.jobs.models import build, to_arrays
 from trustspace.jobs.optimise import Optimiser, make_optimiser
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.participants import Participants
 from trustspace.jobs.programs import Emit, Inputs
 from trustspace.jobs.sections import METRICS_ARTIFACT, MODEL_ARTIFACT
 from trustspace.jobs.tensors import write_tensors
@@ -38,11 +39,15 @@ LOG_LINES = 100
 
 @dataclass(frozen=True)
 class Rows:
-    """What a model is trained or judged on: raw features (or pixels) and the target of the usable rows."""
+    """What a model is trained or judged on: raw features (or pixels) and the target of the usable rows.
+
+    ``used``: which rows of the table these are, bool [rows of the table].
+    """
 
     features: NDArray[Any]
     target: NDArray[np.float64]
     left_out: int
+    used: NDArray[np.bool_]
 
 
 def run(inputs: Inputs, emit: Emit) -> None:
@@ -50,12 +55,16 @@ def run(inputs: Inputs, emit: Emit) -> None:
     parameters = parameters_of(inputs)
     train = parameters.training()
     rows = read_rows(table_of(inputs), parameters)
-    if len(rows.target) < 2:
-        raise InvalidInput("Fewer than two rows have a usable value in column {column}.", column=train.target)
-    print(f"training {train.model} on {len(rows.target)} rows, {rows.left_out} left out", flush=True)
+    private = participants_of(inputs, rows, parameters)
+    if private is None:
+        if len(rows.target) < 2:
+            raise InvalidInput(
+                "Fewer than two rows have a usable value in column {column}.", column=train.target
+            )
+        print(f"training {train.model} on {len(rows.target)} rows, {rows.left_out} left out", flush=True)
     set_up(parameters)
     module = build(parameters, code_of(inputs)).to(training_device(parameters))
-    trained = fit(module, rows, parameters)
+    trained = fit_agreed(module, rows, parameters, private)
     emit(
         MODEL_ARTIFACT, "application/x-safetensors", write_tensors({**trained.platform, **to_arrays(module)})
     )
@@ -68,6 +77,23 @@ class Trained:
 
     platform: dict[str, NDArray[Any]]
     metrics: dict[str, Any]
+
+
+def participants_of(inputs: Inputs, rows: Rows, parameters: Parameters) -> Participants | None:
+    """Whose the rows are, where the job is to be trained with differential privacy."""
+    return None if parameters.privacy is None else Participants.of(inputs, rows.used)
+
+
+def fit_agreed(
+    module: nn.Module, rows: Rows, parameters: Parameters, private: Participants | None
+) -> Trained:
+    """Train as the job says: by the loop below or, with ``private``, by the one with differential privacy."""
+    if private is None:
+        return fit(module, rows, parameters)
+    # Seconds, for Opacus and what it imports: only where it is used.
+    from trustspace.jobs.private import fit as fit_privately
+
+    return fit_privately(module, rows, parameters, private)
 
 
 def fit(module: nn.Module, rows: Rows, parameters: Parameters) -> Trained:
@@ -307,7 +333,7 @@ def read_rows(table: pa.Table, parameters: Parameters) -> Rows:
         )
     else:
         features = read_features(kept, parameters)
-    return Rows(features, target[usable], int((~usable).sum()))
+    return Rows(features, target[usable], int((~usable).sum()), usable)
 
 
 def parameters_of(inputs: Inputs) -> Parameters:

@@ -6,12 +6,14 @@ space, the ledger and the people.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustspace.aggregation.schemes import scheme_of
@@ -20,6 +22,7 @@ from trustspace.domain.bodies import Evidence
 from trustspace.domain.statements import LogReference
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RunError
+from trustspace.enclave.history import History, Past
 from trustspace.enclave.journal import Journal
 from trustspace.enclave.meeting import Terms
 from trustspace.enclave.opening import Order, Rows, divide
@@ -75,9 +78,13 @@ class Rehearsal:
 
 def play(
     file: JobFile, code: bytes, samples: Sequence[Sample], launcher: Launcher, folder: Path,
-    model: tuple[int, ...] = (),
+    model: tuple[int, ...] = (), secret: bytes = b"", now: int = 0,
 ) -> Rehearsal:  # fmt: skip
     """Run the job on the samples. ``folder`` is for the rounds' notes and vectors, ``model`` the weights to score with.
+
+    Jobs that are played in one folder, one after the other, are looked at together, as an enclave would. ``secret``
+    decides who is withheld, and is drawn anew where it is not given; ``now``, in seconds since 1970, is this moment
+    where it is not given.
 
     Raises:
         VerificationFailed: the members of a joint job packed different bytes.
@@ -96,7 +103,7 @@ def play(
     board = Board(
         VectorStore(folder / "vectors"), stage.offers, stage.job.minimum_participants, wait, scheme=scheme
     )
-    company = _Company(stage, parameters, board, launcher, folder, wait)
+    company = _Company(stage, parameters, board, launcher, folder, wait, secret, now)
     try:
         with ThreadPoolExecutor(len(samples) if parameters.is_joint else 1) as pool:
             try:
@@ -119,10 +126,12 @@ class _Company:
     """The source units' enclaves, each with its own handle to stop it by."""
 
     def __init__(
-        self, stage: Stage, parameters: Parameters, board: Board, launcher: Launcher, folder: Path, wait: float
+        self, stage: Stage, parameters: Parameters, board: Board, launcher: Launcher, folder: Path, wait: float,
+        secret: bytes, now: int,
     ) -> None:  # fmt: skip
         self._stage, self._parameters, self._board = stage, parameters, board
         self._launcher, self._folder, self._wait = launcher, folder, wait
+        self._secret, self._now = secret or secrets.token_bytes(32), now or int(time.time())
         self._controls = {unit: Control() for unit in stage.offers}
         self._lock = threading.Lock()
         self.first = ""
@@ -131,11 +140,13 @@ class _Company:
         """Play the part of the source unit at this place in the job. What ends it early ends a joint job for all."""
         sample = self._stage.samples[place]
         meter = Meter(self._launcher)
-        rows, could_withhold = _divided(sample, self._parameters, self._parameters.columns_of(place))
+        rows, could_withhold = _divided(
+            sample, self._parameters, self._parameters.columns_of(place), self._secret
+        )
         own = self._folder / sample.unit
         host = Host(DatasetStore(own, sample.unit), meter.as_launcher(), own, self._meet)
         try:
-            order = self._stage.order(sample)
+            order = replace(self._stage.order(sample), past=self._past(sample, own))
             produced = compute(order, self._parameters, order.code, rows, host, self._controls[sample.unit])
         except BaseException as error:
             with self._lock:
@@ -148,6 +159,13 @@ class _Company:
             return Part(sample, could_withhold, tuple(meter.used), None, failure), None
         report = self._stage.report(sample.unit, produced)
         return Part(sample, could_withhold, tuple(meter.used), report, None), produced
+
+    def _past(self, sample: Sample, own: Path) -> Past:
+        """What was played in this folder before: an enclave of its own would know it."""
+        own.mkdir(parents=True, exist_ok=True)
+        history = History(own / "history")
+        records = history.records()
+        return Past.of(history, records, self._stage.view, self._stage.record, sample.unit, self._now)
 
     def stop(self) -> None:
         """End everybody's part."""
@@ -171,9 +189,11 @@ def _no_ledger() -> LogReference:
     return LogReference(origin="rehearsal", size=0, root=EMPTY_ROOT.hex())
 
 
-def _divided(sample: Sample, parameters: Parameters, columns: Sequence[str]) -> tuple[Rows, bool]:
+def _divided(
+    sample: Sample, parameters: Parameters, columns: Sequence[str], secret: bytes
+) -> tuple[Rows, bool]:
     """The sample's rows as an enclave splits them; all to the job where they are too few to withhold any."""
-    key, job = secrets.token_bytes(32), secrets.token_bytes(32)
+    key, job = hashlib.sha256(secret + sample.unit.encode()).digest(), hashlib.sha256(secret).digest()
     could_withhold = len(patient_keys(sample.table, sample.patient_column or None)[1]) >= FEWEST_PATIENTS
     if not could_withhold:
         terms = parameters.terms.model_copy(update={"withheld_percent": 0})

@@ -126,14 +126,15 @@ def _made_up(place: int, use: DatasetUse, table: pa.Table, parameters: Parameter
 
 
 def _assumed(parameters: Parameters) -> dict[str, Any]:
-    """A description that shows the ranges and categories which a job that scores says are shown."""
-    score = parameters.score
-    if score is None:
+    """A description that shows the ranges and categories which a job says are shown."""
+    score, privacy = parameters.score, parameters.privacy
+    ranges = score.features if score is not None else privacy.ranges if privacy is not None else {}
+    if not ranges:
         return {}
     columns: list[dict[str, Any]] = [
-        {"name": name, "low": low, "high": high} for name, (low, high) in score.features.items()
+        {"name": name, "low": low, "high": high} for name, (low, high) in ranges.items()
     ]
-    if score.group is not None:
+    if score is not None and score.group is not None:
         columns.append({"name": score.group, "categories": list(score.groups)})
     return {"columns": columns}
 

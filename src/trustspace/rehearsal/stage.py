@@ -27,7 +27,8 @@ from trustspace.domain.bodies import (
     SealedEvidence,
     recovery_words,
 )
-from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
+from trustspace.domain.budget import privacy_of
+from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord, View
 from trustspace.domain.replay import MemoryView
 from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.statements import dump
@@ -89,6 +90,7 @@ class Stage:
             reviewers=(reviewer,), reviewer_threshold=1, evidence_kind=terms.evidence_kind,
             sandbox_tier=stronger(ANY_TIER, terms.sandbox_tier), runs=1, expires=0,
             small_sums=SMALL_SUMS if needs_small_sums(self.job) else "", recovery=recovery_words(self.job),
+            privacy_millis=privacy_of(self.job),
         )  # fmt: skip
         return GrantRecord(statement=self._grants[sample.unit], source_unit=sample.unit, body=body)
 
@@ -104,6 +106,11 @@ class Stage:
             self._dossier, self.record, grant, sample.unit, self.offers[sample.unit], OneTimeKey.generate(), (),
             evidence, self._code, (),
         )  # fmt: skip
+
+    @property
+    def view(self) -> View:
+        """What the statements of this job would add up to."""
+        return self._dossier.view
 
     def identity(self, unit: str) -> Identity:
         """The source unit's enclave towards the others."""

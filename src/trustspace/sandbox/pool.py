@@ -25,7 +25,7 @@ PRELOAD: Final = (
     "trustspace.jobs.counting",
 )
 # Programs that import nearly all of this anyway: one that is still importing is ahead of a new one.
-HEAVY: Final = frozenset({"train", "train_rounds", "evaluate"})
+HEAVY: Final = frozenset({"train", "train_rounds", "evaluate", "references"})
 # What was imported counts as the task's memory (about 180 MiB): a task that may have little gets a new one.
 LEAST_BYTES: Final = 512 * MIB
 # Importing takes a second; one that takes as long as this hangs.

@@ -30,7 +30,7 @@ STAMP = "runtime.json"
 STAMP_FORMAT = "trustspace-runtime-v1"
 SYSTEM_ROOT = Path("/opt/trustspace")
 # What runs inside a sandbox, or starts one.
-APP_ROOMS = ("aggregation", "crypto", "data", "domain", "evidence", "jobs", "sandbox")
+APP_ROOMS = ("aggregation", "crypto", "data", "domain", "evidence", "jobs", "privacy", "sandbox")
 _SOURCES = (".py", ".c", ".h")
 # Enclaves of several versions may share a runtime, so a copy goes only when nobody started with it lately.
 APP_COPIES_KEPT = 6

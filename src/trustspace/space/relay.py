@@ -115,11 +115,7 @@ class Relay:
         """
         job = self._ledger.view.get(JobRecord, place.job)
         grant = self._ledger.view.get(GrantRecord, job.grants.get(caller.party, "")) if job else None
-        if (
-            job is None
-            or grant is None
-            or (caller.kind, caller.enclave_key) != ("enclave", grant.body.enclave)
-        ):
+        if job is None or grant is None or (caller.kind, caller.key) != ("enclave", grant.body.enclave):
             raise PermissionDenied("The rounds of a job are for the enclaves that its grants name.")
         if self._closed.is_set():
             raise Unavailable("The space is closing.", fix="Try again.")

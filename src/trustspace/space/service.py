@@ -14,22 +14,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-from trustspace.domain import states
-from trustspace.domain.bodies import Body, Party, Release
+from trustspace.crypto.statement import key_id
+from trustspace.domain.bodies import Body, Job, KeyUse, Party, Release
 from trustspace.domain.permissions import (
     may_read_blob,
     may_read_job,
-    may_read_statement,
     roles_of,
     verify_party,
 )
 from trustspace.domain.quorum import standing
-from trustspace.domain.records import BlobRecord, DatasetRecord, JobRecord, OutputRecord, PartyRecord
+from trustspace.domain.records import (
+    BlobRecord,
+    JobRecord,
+    OutputRecord,
+    PartyRecord,
+)
 from trustspace.domain.rules_common import job_of
-from trustspace.domain.statements import LogReference, Statement, dump, make, parse
+from trustspace.domain.statements import LogReference, Statement, make, parse
 from trustspace.errors import (
     InvalidInput,
     NotFound,
@@ -43,6 +45,7 @@ from trustspace.ledger.cosign import add_cosignature
 from trustspace.ledger.note import parse_note, parse_signature_line
 from trustspace.space.blobs import BlobStore
 from trustspace.space.ledger import Ledger, Standing
+from trustspace.space.reading import Reader
 from trustspace.space.store import StoredEntry
 from trustspace.transport.links import Entry, Proof, Receipt, Subject
 from trustspace.transport.tls import Caller, issue
@@ -51,6 +54,10 @@ MAX_WAITING = 128
 READ_LIMIT = 256
 PAGE_BYTES = 1 << 20
 _LOG = logging.getLogger(__name__)
+
+
+# What a machine of a party is, by the use of the key that it has and its party's root vouches for.
+_MACHINES: dict[str, KeyUse] = {"enclave": "enclave", "reviewer": "review"}
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,13 @@ class Space:
         self._authority = authority
         self._operator = operator
         self._entropy = entropy
-        self._slot_seconds = slot_seconds
+        self.reader = Reader(ledger.view, slot_seconds, self._now)
         self._clock = clock
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
         self._cosigning = threading.Lock()
+
+    def _now(self) -> float:
+        return self._clock()
 
     # -- enrolment
 
@@ -125,12 +135,13 @@ class Space:
             raise PermissionDenied("The invitation is used.", fix="Ask the operator for another.")
         return certificate, self._receipt(self._ledger.submit(statement), 0)
 
-    def enrol_enclave(self, caller: Caller, csr_pem: bytes, enclave_key: str) -> bytes:
-        """Certify the transport key of an enclave that the calling party's root vouches for."""
+    def enrol_machine(self, caller: Caller, csr_pem: bytes, key: str) -> bytes:
+        """Certify the transport key of an enclave, or a reviewer's home, that the calling party's root vouches for."""
         party = self._enrolled(caller)
-        if caller.kind != "client" or enclave_key not in {k.public for k in party.keys if k.use == "enclave"}:
-            raise PermissionDenied("The enclave is not in the calling party's description.")
-        return self._certify(csr_pem, Caller(caller.party, "enclave", enclave_key))
+        kind = next((kind for kind, use in _MACHINES.items() if (use, key) in _vouched(party)), None)
+        if caller.kind != "client" or kind is None:
+            raise PermissionDenied("The machine's key is not in the calling party's description.")
+        return self._certify(csr_pem, Caller(caller.party, kind, key))
 
     def _certify(self, csr_pem: bytes, caller: Caller) -> bytes:
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
@@ -140,6 +151,9 @@ class Space:
         record = self._ledger.view.get(PartyRecord, caller.party)
         if record is None:
             raise Unauthenticated("The caller is not enrolled in this space.", fix="Ask for an invitation.")
+        if caller.kind == "reviewer" and ("review", caller.key) not in _vouched(record.body):
+            # Its certificate outlives its being vouched for: a home that was given up is shown nothing more.
+            raise PermissionDenied("The source unit does not vouch for this reviewer any more.")
         return record.body
 
     # -- statements
@@ -150,11 +164,22 @@ class Space:
         statement = parse(envelope)
         if statement.by != caller.party:
             raise PermissionDenied("A statement is submitted by its author.")
+        if caller.kind == "reviewer" and statement.signer != key_id(bytes.fromhex(caller.key)):
+            raise PermissionDenied("A reviewer's home submits only what its own key has signed.")
         self._check_log(statement.log)
+        self._check_answered(statement)
         receipt = self._receipt(self._ledger.submit(statement), known_size)
         if statement.type == "decision":
             self._release(self._ledger.view.get(JobRecord, job_of(statement)))
         return receipt
+
+    def _check_answered(self, statement: Statement) -> None:
+        """A job answers one that exists. Who replays a job alone has not the other one, so no rule can ask for it."""
+        body = statement.body
+        if isinstance(body, Job) and body.supersedes:
+            answered = self._ledger.view.get(JobRecord, body.supersedes)
+            if answered is None or answered.body.developer != statement.by:
+                raise PermissionDenied("The job answers another one that is not its developer's.")
 
     def _check_log(self, log: LogReference) -> None:
         """A statement names a state of *this* log; otherwise its author has been shown another one."""
@@ -226,15 +251,9 @@ class Space:
             if entry.position >= size:
                 break
             position = entry.position + 1
-            if self._may_read(caller, entry):
+            if self.reader.may_read(caller, entry):
                 found.append(Entry(entry.position, entry.envelope))
         return found, position
-
-    def _may_read(self, caller: Caller, entry: StoredEntry) -> bool:
-        job = self._ledger.view.get(JobRecord, entry.job) if entry.job else None
-        if entry.job and job is None:
-            return False
-        return may_read_statement(self._ledger.view, caller.party, entry.type, job)
 
     def prove(self, caller: Caller, what: Subject, known_size: int, *, cosigned_by: int = 0) -> Proof:
         """The statements about a subject and what it takes to check them, against the newest checkpoint.
@@ -253,7 +272,7 @@ class Space:
         proven = tuple(
             Entry(e.position, e.envelope, self._ledger.inclusion(e.position, now.size))
             for e in entries
-            if self._may_read(caller, e)
+            if self.reader.may_read(caller, e, alone=what.kind == "digest")
         )
         return Proof(proven, now.note, self._ledger.consistency(known_size, now.size))
 
@@ -268,7 +287,7 @@ class Space:
             datasets = store.find(use.dataset for use in job.body.datasets)
             parties = {*job.parties(), self._operator.fingerprint}
             return [*store.of_parties(parties), *datasets, *store.of_job(what.key)]
-        found = [e for e in store.find([what.key]) if self._may_read(caller, e)]
+        found = [e for e in store.find([what.key]) if self.reader.may_read(caller, e, alone=True)]
         if not found:
             raise NotFound("There is no such statement, or it is not yours to see.")
         withdrawn = store.of_type("dataset-withdrawn") if found[0].type == "dataset" else []
@@ -300,7 +319,7 @@ class Space:
 
     def add_cosignature(self, caller: Caller, size: int, line: str) -> None:
         """Keep a witness's line under the checkpoint of this size, if it is the newest."""
-        if "auditor" not in roles_of(self._ledger.view, caller.party):
+        if caller.kind != "client" or "auditor" not in roles_of(self._ledger.view, caller.party):
             raise PermissionDenied("Only an auditor cosigns checkpoints.")
         if parse_signature_line(line).name != witness_name(caller.party):
             raise PermissionDenied(
@@ -326,7 +345,7 @@ class Space:
         self._enrolled(caller)
         page: list[bytes] = []
         size = 0
-        for number, item in enumerate(self._items(caller, kind, key)):
+        for number, item in enumerate(self.reader.items(caller, kind, key)):
             if number < after:
                 continue
             text = json.dumps(item(), ensure_ascii=False).encode()
@@ -335,50 +354,6 @@ class Space:
             page.append(text)
             size += len(text)
         return page, 0
-
-    def _items(self, caller: Caller, kind: str, key: str) -> Iterator[Callable[[], Any]]:
-        """What a list holds, each made only when its page is."""
-        view = self._ledger.view
-        if kind == "parties":
-            for p in view.all(PartyRecord):
-                yield partial(lambda p: {"fingerprint": p.fingerprint, **dump(p.body)}, p)
-        elif kind == "datasets":
-            for d in view.all(DatasetRecord):
-                yield partial(_dataset_view, d)
-        elif kind in ("jobs", "job", "work"):
-            for job in view.all(JobRecord):
-                waits = kind != "work" or (
-                    job.state in ("granted", "running") and caller.party in job.body.source_units
-                )
-                if waits and key in ("", job.statement) and may_read_job(view, caller.party, job):
-                    yield partial(self._job_view, caller, job)
-        else:
-            raise InvalidInput(
-                "There is no view {kind}.", fix="Use parties, datasets, jobs, work or job.", kind=kind[:32]
-            )
-
-    def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
-        now, state = int(self._clock()), job.state
-        if now > job.body.expires:
-            state = states.JOB.get((state, "*expired"), state)
-        told = states.coarse_state(job.moves, now, self._slot_seconds)
-        common = {
-            "statement": job.statement, "title": job.body.title, "kind": job.body.kind,
-            "state": states.COARSE[state] if state == "expired" else told,
-            "source_units": list(job.body.source_units),
-            "developer": job.body.developer, "buyer": job.body.buyer, "expires": job.body.expires,
-        }  # fmt: skip
-        fine = caller.party in job.body.source_units or bool(
-            roles_of(self._ledger.view, caller.party) & {"auditor", "operator"}
-        )
-        if not fine:
-            return common
-        output = self._ledger.view.get(OutputRecord, job.output) if job.output else None
-        return {
-            **common, "state": state, "waiting_for": states.JOB_OWNER[state], "countersigned": bool(job.countersigned),
-            "granted_by": sorted(job.grants), "output": job.output, "issued": job.issued,
-            "decided_by": sorted(output.decisions) if output else [],
-        }  # fmt: skip
 
     # -- blobs
 
@@ -404,10 +379,8 @@ class Space:
         return self._blobs.sweep(lambda digest: self._ledger.view.get(BlobRecord, digest) is not None)
 
 
-def _dataset_view(record: DatasetRecord) -> dict[str, Any]:
-    return {
-        "statement": record.statement, "source_unit": record.source_unit, "state": record.state, **dump(record.body),
-    }  # fmt: skip
+def _vouched(party: Party) -> set[tuple[KeyUse, str]]:
+    return {(key.use, key.public) for key in party.keys}
 
 
 def witness_name(party: str) -> str:

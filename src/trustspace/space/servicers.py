@@ -119,11 +119,11 @@ class SpaceServicer(space_pb2_grpc.SpaceServicer):
         for piece in self._space.get_blob(caller(context), request.digest):
             yield space_pb2.BlobChunk(data=piece)
 
-    def EnrolEnclave(  # noqa: N802
-        self, request: space_pb2.EnrolEnclaveRequest, context: grpc.ServicerContext
-    ) -> space_pb2.EnrolEnclaveReply:
-        certificate = self._space.enrol_enclave(caller(context), request.csr_pem, request.enclave_key)
-        return space_pb2.EnrolEnclaveReply(certificate_pem=certificate)
+    def EnrolMachine(  # noqa: N802
+        self, request: space_pb2.EnrolMachineRequest, context: grpc.ServicerContext
+    ) -> space_pb2.EnrolMachineReply:
+        certificate = self._space.enrol_machine(caller(context), request.csr_pem, request.key)
+        return space_pb2.EnrolMachineReply(certificate_pem=certificate)
 
 
 class RoundsServicer(rounds_pb2_grpc.RoundsServicer):

@@ -178,10 +178,10 @@ class SpaceLink:
         self.get_blob(digest, max_bytes, content.extend)
         return bytes(content)
 
-    def enrol_enclave(self, csr_pem: bytes, enclave_key: str) -> bytes:
-        """Certify the transport key of one of the calling party's enclaves; returns PEM."""
-        request = space_pb2.EnrolEnclaveRequest(csr_pem=csr_pem, enclave_key=enclave_key)
-        certificate: bytes = call(self._stub.EnrolEnclave, request, timeout=CALL_SECONDS).certificate_pem
+    def enrol_machine(self, csr_pem: bytes, key: str) -> bytes:
+        """Certify the transport key of an enclave or a reviewer's home of the calling party; returns PEM."""
+        request = space_pb2.EnrolMachineRequest(csr_pem=csr_pem, key=key)
+        certificate: bytes = call(self._stub.EnrolMachine, request, timeout=CALL_SECONDS).certificate_pem
         return certificate
 
 

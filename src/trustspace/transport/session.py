@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trustspace.domain.bodies import Body, Party
+from trustspace.domain.permissions import signing_key
 from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.domain.replay import MemoryView, replay, replayed_job, replayed_party
 from trustspace.domain.statements import LogReference, Statement, make, parse
@@ -198,6 +199,24 @@ class Session:
         found = self.dossier(Subject("job", digest))
         found.job(digest)
         return found
+
+    def notice(self, digest: str) -> Statement:
+        """A statement by itself: in the ledger, and signed by a key that its party's root vouched for then.
+
+        What led to it is not shown to this party, so the rules are not applied: the caller judges what it says.
+        """
+        with self._locked() as state:
+            known = _accepted(state)
+            proof = self.link.prove(Subject("digest", digest), known.size)
+            log = self._accept(state, known, proof.checkpoint, proof.consistency)
+            statements = _proven(proof, log)
+            _check_sequences(state, statements)
+        for place, statement in enumerate(statements):
+            if statement.digest == digest:
+                about = [s for s in statements[:place] if isinstance(s.body, Party) and s.by == statement.by]
+                signing_key(replayed_party(replay(about, self.trust), statement.by).body, statement)
+                return statement
+        raise NotFound("There is no such statement, or it is not yours to see.")
 
     def dataset(self, digest: str) -> DatasetRecord:
         """A dataset version, proven."""

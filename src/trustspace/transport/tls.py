@@ -1,7 +1,7 @@
 """X.509 for transport alone: who is connected, never what they may do.
 
 ECDSA P-256, since that is what TLS stacks agree on. The subject's common name is a party's fingerprint,
-its organisation says whether a client or an enclave speaks, its unit is the enclave's key.
+its organisation says whether a client, an enclave or a reviewer's home speaks, its unit is the machine's own key.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ _CA_FORWARD = datetime.timedelta(days=3650)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a verified client certificate speaks for."""
+    """Who a verified client certificate speaks for: a party (kind "client"), or a machine of it.
+
+    A machine is an "enclave" or a "reviewer"'s own home; ``key`` is its signing key, and "" for the party itself.
+    """
 
     party: str
     kind: str
-    enclave_key: str
+    key: str
 
 
 def new_key() -> bytes:
@@ -105,7 +108,7 @@ def issue(
         raise InvalidInput("The certificate request is malformed.") from None
     if not isinstance(public, ec.EllipticCurvePublicKey):
         raise InvalidInput("The certificate request is not for an elliptic-curve key.")
-    subject = _name(caller.party, caller.kind, caller.enclave_key)
+    subject = _name(caller.party, caller.kind, caller.key)
     authority = x509.load_pem_x509_certificate(authority_pem)
     return _sign(subject, (authority, public), _load(authority_key_pem), now, ca=False, hosts=hosts)
 

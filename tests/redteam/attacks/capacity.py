@@ -13,7 +13,7 @@ from redteam.arena import Arena, JobEnd
 from redteam.attacks.outputs import SAFETENSORS, naive_tensors, parameters_for, trained, written_inside
 from redteam.model import Attack, Seen, both, job_files
 from trustspace.domain.bodies import Policy
-from trustspace.evidence.facts import RunFacts
+from trustspace.evidence.facts import Judgement, RunFacts
 from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT, build_report
 from trustspace.jobs.artifacts import encode_json
 from trustspace.jobs.container import RawArtifact, pack
@@ -74,7 +74,7 @@ def _warnings(model: RawArtifact) -> list[str]:
     facts = RunFacts.of(
         parameters_for({"name": name, "media_type": kind, "max_bytes": size}), [model], digests=(), commitments={},
         rows=table.num_rows, patients=table.num_rows, withheld_patients=0,
-        record_bytes=max(1, table.nbytes // table.num_rows), evaluation=(None, None),
+        record_bytes=max(1, table.nbytes // table.num_rows), judged=Judgement(),
         sandbox_tier="namespaces+landlock+seccomp", sandbox_tier_demanded="any", evidence_kind="software",
         evidence_kind_demanded="software",
     )  # fmt: skip

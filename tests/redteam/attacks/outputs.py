@@ -30,6 +30,7 @@ from trustspace.jobs.artifacts import check_artifacts
 from trustspace.jobs.container import MAGIC, RawArtifact, pack, unpack
 from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.png import encode_png
+from trustspace.jobs.precision import leaving
 from trustspace.jobs.tensors import write_tensors
 
 SAFETENSORS = "application/x-safetensors"
@@ -62,7 +63,7 @@ def parameters_for(*declared: dict[str, Any]) -> Parameters:
 def judged(container: bytes, parameters: Parameters) -> Seen:
     """What the enclave makes of a container that a worker wrote."""
     try:
-        check_artifacts(unpack(container, max_bytes=16 << 20), parameters)
+        check_artifacts(leaving(unpack(container, max_bytes=16 << 20), parameters), parameters)
     except TrustspaceError as error:
         return Seen(False, f"refused: {error.message.format(**error.details)}")
     return Seen(True, "taken")

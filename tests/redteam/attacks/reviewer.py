@@ -19,7 +19,7 @@ from redteam.model import Attack, Seen, both
 from redteam.screen import Screen
 from trustspace.cli import i18n
 from trustspace.cli.output import Output
-from trustspace.evidence.facts import RunFacts
+from trustspace.evidence.facts import Judgement, RunFacts
 from trustspace.evidence.render import render_text
 from trustspace.evidence.report import build_report
 from trustspace.jobs.container import RawArtifact
@@ -258,7 +258,7 @@ def _report() -> str:
     facts = RunFacts.of(
         parameters_for({"name": "model.safetensors", "media_type": SAFETENSORS}),
         [RawArtifact("model.safetensors", SAFETENSORS, tensors)], digests=(), commitments={}, rows=8, patients=8,
-        withheld_patients=0, record_bytes=32, evaluation=(None, None), sandbox_tier="namespaces+landlock+seccomp",
+        withheld_patients=0, record_bytes=32, judged=Judgement(), sandbox_tier="namespaces+landlock+seccomp",
         sandbox_tier_demanded="any", evidence_kind="software", evidence_kind_demanded="software",
     )  # fmt: skip
     return render_text(build_report(facts), "en")

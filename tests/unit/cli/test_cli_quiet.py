@@ -2,10 +2,10 @@
 
 import pytest
 
-from trustspace.cli.quiet import DEFAULT_QUIET_BITS, DEFAULT_SCORE_SUMS, budget_words, sums_words
 from trustspace.client import datasets
 from trustspace.domain.bodies import Policy
 from trustspace.errors import Unavailable
+from trustspace.evidence.words_policy import in_words
 
 
 @pytest.fixture
@@ -48,16 +48,14 @@ def test_less_than_nothing_is_refused(invoke, tmp_path):
 
 
 def test_a_policy_says_its_budget():
-    assert (
-        budget_words(Policy().quiet_millibits_per_developer)
-        == "at most 100 bits by all jobs of one developer"
-    )
-    assert budget_words(2500) == "at most 2.5 bits by all jobs of one developer"
-    assert budget_words(0) == "nothing: no job may run"
-
-
-def test_the_default_is_that_of_the_policy():
-    assert Policy().quiet_millibits_per_developer == 1000 * DEFAULT_QUIET_BITS
+    for millibits, said in (
+        (100_000, "at most 100 bits by all jobs of one developer"),
+        (2500, "at most 2.5 bits by all jobs of one developer"),
+        (0, "nothing: no job may run"),
+    ):
+        policy = Policy(quiet_millibits_per_developer=millibits)
+        assert in_words(policy, "quiet_millibits_per_developer", "en") == said
+    assert Policy().quiet_millibits_per_developer == 100_000
 
 
 @pytest.mark.parametrize(
@@ -67,5 +65,5 @@ def test_the_officer_sets_the_budget_of_sums(sealed, options, sums):
     policy = sealed(*options)
     assert policy.score_sums_per_developer == sums
     assert policy.model_copy(update={"score_sums_per_developer": 200}) == datasets.DEFAULT_POLICY
-    assert Policy().score_sums_per_developer == DEFAULT_SCORE_SUMS
-    assert sums_words(sums) == (f"at most {sums} by all jobs of one developer" if sums else "none")
+    said = f"at most {sums} by all jobs of one developer" if sums else "none"
+    assert in_words(policy, "score_sums_per_developer", "en") == said

@@ -7,6 +7,9 @@ import traceback
 import numpy as np
 import pyarrow as pa
 
+from trustspace.data.handin import drawn
+from trustspace.data.patients import patient_keys
+
 
 def clinic(patients: int = 300, visits: int = 1, seed: int = 7) -> pa.Table:
     """A made-up clinic: ``visits`` rows for each of ``patients``, with every kind but images."""
@@ -42,3 +45,10 @@ def everything_said(error: BaseException) -> str:
         parts += [str(seen), repr(seen), repr(seen.args), repr(getattr(seen, "details", ""))]
         seen = seen.__cause__ or seen.__context__
     return "\n".join(parts)
+
+
+def split_by_patient(table, patient_column, percent, key):
+    """The rows of the patients that are not drawn, and of those that are."""
+    codes, names = patient_keys(table, patient_column)
+    chosen = drawn(names, percent, key)[codes]
+    return table.filter(pa.array(~chosen)), table.filter(pa.array(chosen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
+import math
 import mmap
 import os
 import time
@@ -12,13 +13,13 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
-from data_tables import clinic
+from data_tables import clinic, split_by_patient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trustspace.data.columns import plain_table
 from trustspace.data.description import Answers, propose_description
-from trustspace.data.handin import SEALS, from_buffer, from_fd, split_by_patient, to_memfd
+from trustspace.data.handin import SEALS, draw_withheld, from_buffer, from_fd, to_memfd
 from trustspace.data.parquet import map_descriptor, read_parquet, to_parquet
 from trustspace.data.profile import profile
 from trustspace.errors import InvalidInput
@@ -126,6 +127,51 @@ def test_nothing_withheld_is_an_empty_table_of_the_same_columns():
     assert train.equals(TABLE)
     assert withheld.num_rows == 0
     assert withheld.schema == TABLE.schema
+
+
+# --- coins
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 400), st.integers(1, 50), st.binary(min_size=16, max_size=32))
+def test_beside_the_coins_a_few_more_are_withheld_whatever_they_say(patients, percent, key):
+    names = [f"p{i}" for i in range(patients)]
+    draw = draw_withheld(names, percent, key)
+    assert draw.audited.sum() == min(patients, -(-patients * percent // 50))
+    wanted = -(-patients * percent // 100)
+    more, left = math.ceil(math.sqrt(wanted / 2)), patients - int(draw.audited.sum())
+    assert (draw.withheld & ~draw.audited).sum() == min(more, left)
+    again = draw_withheld(names, percent, key)
+    assert (again.withheld == draw.withheld).all()
+
+
+def test_every_audited_patient_is_in_or_out_by_a_fair_coin_of_its_own():
+    names = [f"p{i}" for i in range(200)]
+    out, both, audited = np.zeros(200), 0, np.zeros(200)
+    for i in range(400):
+        draw = draw_withheld(names, 25, KEY + i.to_bytes(2, "big"))
+        audited += draw.audited
+        out += draw.withheld & draw.audited
+        both += int(draw.withheld[0] & draw.withheld[1] & draw.audited[0] & draw.audited[1])
+    assert abs(out.sum() / audited.sum() - 0.5) < 0.01
+    assert abs(audited.mean() / 400 - 0.5) < 0.01
+    assert 8 <= both <= 45, "two patients' coins hang together"  # expected 400 / 16 = 25, deviation 4.8
+
+
+def test_withholding_nothing_audits_nobody():
+    draw = draw_withheld(["a"], 0, KEY)
+    assert not draw.withheld.any()
+    assert not draw.audited.any()
+
+
+@pytest.mark.parametrize(
+    ("patients", "percent", "key", "message"),
+    [(7, 20, KEY, "7 patients are too few"), (50, 51, KEY, "51 percent"), (50, -1, KEY, "-1 percent"),
+     (50, 20, b"short", r"key .* too short")],
+)  # fmt: skip
+def test_draw_refusals(patients, percent, key, message):
+    with pytest.raises(InvalidInput, match=message):
+        draw_withheld([str(i) for i in range(patients)], percent, key)
 
 
 # --- sealed memory

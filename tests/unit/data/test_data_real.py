@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from data_tables import split_by_patient
 
 from trustspace.data.description import Answers, DatasetDescription, propose_description
-from trustspace.data.handin import from_fd, split_by_patient, to_memfd
+from trustspace.data.handin import from_fd, to_memfd
 from trustspace.data.images import write_png
 from trustspace.data.mock import mock_sample
 from trustspace.data.parquet import read_parquet, to_parquet

@@ -15,7 +15,7 @@ from trustspace.domain.records import BlobRecord
 JOB_STATEMENTS = (
     "job", "job-countersignature", "job-cancellation", "grant", "refusal", "run-nonce", "run-offer", "code-release", "key-release",
     "run-failed", "output",
-    "decision", "release", "receipt",
+    "decision", "revocation", "release", "receipt",
 )  # fmt: skip
 ASKED = {"job", "job-countersignature", "job-cancellation", "grant", "refusal"}
 

@@ -46,7 +46,12 @@ def all_statements():
         cast.sign(cast.developer, "act", cast.cancellation_body()),
         cast.sign(unit, "act", cast.withdrawal_body(unit)),
     ]
-    cast.hand_in().approve_all().release().receive()
+    cast.hand_in()
+    others += [
+        cast.sign(unit, "review-1", cast.changes_body(unit)),
+        cast.sign(unit, "review-1", cast.revocation_body()),
+    ]
+    cast.approve_all().release().receive()
     return cast.statements + others
 
 

@@ -17,7 +17,7 @@ MACHINES = {
         states.JOB,
         states.JOB_STATES,
         "submitted",
-        {"refused", "expired", "failed", "rejected", "cancelled", "released"},
+        {"refused", "expired", "failed", "rejected", "changes-requested", "revoked", "cancelled"},
     ),
 }
 every_machine = pytest.mark.parametrize("name", MACHINES)
@@ -54,14 +54,17 @@ def test_every_event_is_a_statement_or_follows_from_some(name):
 
 
 def test_every_job_state_has_an_owner_unless_it_is_an_end():
-    ends = {"refused", "expired", "failed", "rejected", "cancelled"}
+    ends = {"refused", "expired", "failed", "rejected", "changes-requested", "revoked", "cancelled"}
     assert set(states.JOB_OWNER) == set(states.JOB_STATES)
     assert {state for state, owner in states.JOB_OWNER.items() if not owner} == ends
 
 
-def test_a_developer_sees_five_words_and_no_reason():
+def test_a_developer_sees_seven_words():
+    """Two of them only reviewers cause, by an act that is meant to tell the developer."""
     assert set(states.COARSE) == set(states.JOB_STATES)
-    assert set(states.COARSE.values()) == {"waiting", "running", "in review", "released", "not released"}
+    assert set(states.COARSE.values()) == {
+        "waiting", "running", "in review", "changes requested", "released", "revoked", "not released",
+    }  # fmt: skip
     # Refused, expired, failed, rejected and cancelled look alike.
     assert len({states.COARSE[s] for s in ("refused", "expired", "failed", "rejected", "cancelled")}) == 1
 
@@ -114,6 +117,15 @@ def test_a_release_is_told_at_once():
     assert states.coarse_state(moves, 10, 600) == "released"
     assert states.coarse_state(moves[:2], 10, 600) == "waiting"
     assert states.coarse_state(moves[:2], 10, 0) == "in review"
+
+
+def test_what_becomes_of_a_release_is_told_at_once_too():
+    """Otherwise it would be "in review" again until the slot ends."""
+    moves = ((5, "running"), (9, "in review"), (10, "released"), (11, "revoked"))
+    assert states.coarse_state(moves, 11, 600) == "revoked"
+    before_release = ((5, "running"), (9, "in review"), (11, "revoked"))
+    assert states.coarse_state(before_release, 11, 600) == "waiting"
+    assert states.coarse_state(before_release, 600, 600) == "revoked"
 
 
 def diagram(text, first):

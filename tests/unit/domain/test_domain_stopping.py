@@ -100,6 +100,10 @@ ENDS = {
     "rejected": lambda: ended(
         "hand_in", lambda c: c.put(c.sign(c.units[0], "review-1", c.rejection_body(c.units[0])))
     ),
+    "changes-requested": lambda: ended(
+        "hand_in", lambda c: c.put(c.sign(c.units[0], "review-1", c.changes_body(c.units[0])))
+    ),
+    "revoked": lambda: ended("hand_in", lambda c: c.put(c.sign(c.units[0], "review-1", c.revocation_body()))),
     "released": lambda: story("release"),
     "cancelled": lambda: ended("ask", lambda c: c.put(c.sign(c.developer, "act", c.cancellation_body()))),
 }

@@ -51,8 +51,8 @@ def test_any_other_job_goes_on(monkeypatch, limits, gpus):
 @pytest.mark.parametrize("limits", [{"gpu": True}, {}])
 def test_only_the_job_s_own_program_has_it(limits):
     made = run._Run(
-        SimpleNamespace(job=SimpleNamespace(body=SimpleNamespace(blind=None))), None, Control(), parameters(limits),
-        b"", SimpleNamespace(train=_table()), _Stack(),
+        SimpleNamespace(job=SimpleNamespace(body=SimpleNamespace(blind=None)), past=None), None, Control(), parameters(limits),
+        b"", SimpleNamespace(train=_table(), training=SimpleNamespace(patients=[0])), _Stack(),
     )  # fmt: skip
     assert made._limits.gpu is bool(limits)
     assert made._without_gpu.gpu is False

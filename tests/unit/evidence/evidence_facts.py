@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from trustspace.evidence.facts import Delivered, DigestPair, Participation, PartMetrics, RunFacts
+from trustspace.evidence.facts import Delivered, DigestPair, Judgement, Participation, PartMetrics, RunFacts
 from trustspace.jobs.artifacts import ArtifactFacts, DeclaredArtifact
+from trustspace.jobs.chance import GENERATOR
+from trustspace.jobs.claim import PrivateTraining
 from trustspace.jobs.disclosure import Disclosure
+from trustspace.jobs.stored import StoredRows
 from trustspace.jobs.tensors import TensorInfo
+from trustspace.privacy.membership import Estimate, Membership
+from trustspace.privacy.overlap import Comparison
+from trustspace.privacy.references import References
 
 A, B = "a" * 64, "b" * 64
 SHAPES = (("model.bias", (1,)), ("model.weight", (1, 30)))
@@ -19,11 +25,28 @@ ELSEWHERE = Delivered(output=B, title="Other model", datasets=("ward-b",), bytes
 TOGETHER = Participation(
     rounds=22, smallest=4, minimum=3, source_units=4, own_part="all", scheme="pairwise-masks-v1", opened_by=4
 )
+HARMLESS = Membership(
+    members=455, others=114, auc=Estimate(0.51, 0.45, 0.57, 0.5, 0.56), tail=Estimate(0.01, 0.0, 0.04, 0.01, 0.04),
+    tpr=Estimate(0.01, 0.0, 0.03, 0.01, 0.03), epsilon=0.0, guesses=20, right=11, audited=228, roc=((0.0, 0.0), (0.1, 0.1)),
+    edges=(0.0, 0.5, 1.0), members_histogram=(400, 55), others_histogram=(100, 14),
+)  # fmt: skip
+COMPARED = References(4, "lira", HARMLESS, (("lira", HARMLESS),), ((7, 0.9),))
+JUDGED = Judgement(
+    PartMetrics(455, 0.07, 0.99, 0.98), PartMetrics(114, 0.10, 0.98, 0.96), HARMLESS, COMPARED,
+    (("patient 7", 0.9),), "same",
+)  # fmt: skip
+PROMISED = PrivateTraining(
+    epsilon=3.0, delta=0.0001, patients=455, told_patients=455, rate=0.07, steps=286, noise=1.4, accounted=2.9997,
+    check=2.68, generator=GENERATOR,
+)  # fmt: skip
 TABLES = Disclosure(minimum=10, counts=40, hidden=8, derived=0, narrowest=5, alike=0)
+
+NOTHING = {"minimum_cell_count": 10, "source_units": 1, "rows": 455, "numeric": [], "tables": []}
 
 
 def sound(**changes: Any) -> RunFacts:
-    """Facts that give a green report, with ``changes``."""
+    """Facts that give a green report, with ``changes``, also of what was judged."""
+    of_judged = {name: changes.pop(name) for name in [f.name for f in fields(Judgement)] if name in changes}
     facts = RunFacts(
         kind="train",
         model="logistic_regression",
@@ -45,15 +68,18 @@ def sound(**changes: Any) -> RunFacts:
         patients=455,
         withheld_patients=114,
         record_bytes=240,
-        training=PartMetrics(455, 0.07, 0.99, 0.98),
-        withheld=PartMetrics(114, 0.10, 0.98, 0.96),
+        judged=JUDGED,
         sandbox_tier="namespaces+landlock+seccomp",
         sandbox_tier_demanded="any",
         evidence_kind="software",
         evidence_kind_demanded="software",
         custody="own",
+        differencing=Comparison(),
+        precision="bf16",
+        stored=StoredRows("yes"),
+        private=PROMISED,
     )
-    return replace(facts, **changes)
+    return replace(facts, **{"judged": replace(facts.judged, **of_judged), **changes})
 
 
 def counted(found: Disclosure | None = TABLES, **changes: Any) -> RunFacts:
@@ -65,8 +91,7 @@ def counted(found: Disclosure | None = TABLES, **changes: Any) -> RunFacts:
         observed=(ArtifactFacts("statistics.json", "application/json", 900),),
         commitments=(("statistics.json", A),),
         withheld_patients=0,
-        training=None,
-        withheld=None,
+        judged=Judgement(repeated="same"),
         statistics=found,
-        **changes,
+        **{"released": NOTHING, "parts": (), "private": None, **changes},
     )

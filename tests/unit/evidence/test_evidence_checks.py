@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from trustspace.domain.bodies import Policy
 from trustspace.errors import VerificationFailed
 from trustspace.evidence.checks import CHECKS, generalisation_gap
-from trustspace.evidence.facts import DigestPair, PartMetrics, read_evaluation
-from trustspace.evidence.report import build_report, verdict_of
+from trustspace.evidence.facts import DigestPair, Judgement, PartMetrics, read_evaluation
+from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT, build_report, verdict_of
 from trustspace.evidence.words import SENTENCES, TITLES
-from trustspace.jobs.artifacts import ArtifactFacts, encode_json
+from trustspace.jobs.artifacts import ArtifactFacts, encode_json, parse_json
 from trustspace.jobs.tensors import TensorInfo
 
 SMALL = ArtifactFacts("metrics.json", "application/json", 400)
@@ -159,11 +159,11 @@ def test_the_policy_says_how_many_withheld_patients_are_enough():
 
 def test_only_the_policy_says_that_a_check_does_not_apply():
     compute = sound(
-        kind="compute", model="", custom_code=True, training=None, withheld=None, withheld_patients=0
+        kind="compute", model="", custom_code=True, judged=Judgement(repeated="same"), withheld_patients=0
     )
     assert status("withheld_metrics", compute, Policy()) == "could_not_run"
     assert build_report(compute, Policy()).verdict == "red"
-    excused = build_report(compute, Policy(not_applicable=("withheld_metrics:compute",)))
+    excused = build_report(compute, Policy(not_applicable=NOT_APPLICABLE_BY_DEFAULT))
     assert excused.check("withheld_metrics").status == "not_applicable"
     assert excused.verdict == "amber"
     assert status("withheld_metrics", compute) == "not_applicable", "what is used when a source has no policy"
@@ -178,7 +178,7 @@ def test_every_check_that_could_not_run_can_be_excused_in_words():
     unknown = counted(None, joint=True, record_bytes=0)
     blocked, excused = build_report(unknown, Policy()), build_report(unknown, everything)
     names = [check.name for check in blocked.checks if check.status == "could_not_run"]
-    assert names == ["withheld_metrics", "sizes", "sums", "small_cells"]
+    assert {"withheld_metrics", "membership", "references", "sizes", "sums", "small_cells"} <= set(names)
     assert [check.name for check in excused.checks if check.status == "not_applicable"] == names
 
 
@@ -368,7 +368,7 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_details():
     import string
 
     for key, sentence in SENTENCES.items():
-        assert key.split(".")[0] in CHECKS
+        assert key.split(".")[0] in {*CHECKS, "headline", "figure"}
         fields = [
             {name for _, name, _, _ in string.Formatter().parse(sentence[lang]) if name}
             for lang in ("en", "zh")
@@ -391,9 +391,13 @@ def evaluation(**withheld):
 
 
 def test_an_evaluation_is_read():
-    training, withheld = read_evaluation(evaluation(auc="not measurable"))
+    training, withheld, unrounded = read_evaluation(evaluation(auc="not measurable"))
     assert training is None
+    assert unrounded is None
     assert withheld == PartMetrics(20, 0.5, None, 0.8)
+    value = parse_json(evaluation())
+    both = encode_json({**value, "unrounded": {**value["withheld"], "loss": "0.400000"}})
+    assert read_evaluation(both)[2] == PartMetrics(20, 0.4, 0.9, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -409,6 +413,7 @@ def test_an_evaluation_is_read():
         evaluation(rows="20"),
         encode_json({"format": "trustspace-evaluation-v2"}),
         encode_json({"format": "trustspace-evaluation-v1", "withheld": 3}),
+        encode_json({"format": "trustspace-evaluation-v1", "unrounded": {"rows": 3, "loss": 0.5}}),
         encode_json([]),
         b"{",
     ],

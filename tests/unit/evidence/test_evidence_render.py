@@ -33,7 +33,9 @@ ATTACKS = [
 
 def test_english():
     text = render_text(build_report(sound()), "en")
-    assert text.startswith("Verdict: GREEN\nNo check found a reason against release.\n")
+    assert text.startswith(
+        "Verdict: GREEN\nSomeone guessing who was in your data would be right 51 times of 100;"
+    )
     for title in TITLES.values():
         assert title["en"] in text
     assert "455" in text
@@ -42,7 +44,7 @@ def test_english():
 
 def test_chinese():
     text = render_text(build_report(sound(custom_code=True)), "zh")
-    assert text.startswith("结论：黄色\n没有未通过的检验，")
+    assert text.startswith("结论：黄色\n若有人猜测谁在您的数据之中，")
     for title in TITLES.values():
         assert title["zh"] in text
     assert "请留意" in text
@@ -87,7 +89,7 @@ def test_a_report_of_a_stranger_is_escaped_everywhere():
         facts={ATTACKS[0]: {ATTACKS[2]: [ATTACKS[1], {"a": ATTACKS[4]}]}},
     )
     report = Report(
-        format="trustspace-report-v1", verdict="green", headline=evil, checks=(check,), limits=evil
+        format="trustspace-report-v2", verdict="green", headline=evil, checks=(check,), limits=evil
     )
     text = render_text(report)
     assert "\x1b" not in text

@@ -11,13 +11,15 @@ from evidence_facts import TOGETHER, A
 
 from trustspace.domain.bodies import Policy
 from trustspace.errors import VerificationFailed
-from trustspace.evidence.facts import DigestPair, RunFacts
+from trustspace.evidence.facts import DigestPair, Judgement, RunFacts
 from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT, build_report
 from trustspace.jobs.artifacts import encode_json
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.counting import count_table
 from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.statistics import result
+from trustspace.privacy.overlap import Comparison
+from trustspace.privacy.tables import Amounts
 
 JOB = Parameters.model_validate(
     {
@@ -54,12 +56,14 @@ def report(data: bytes, policy: Policy | None = None):
         patients=300,
         withheld_patients=0,
         record_bytes=400,
-        evaluation=(None, None),
+        judged=Judgement(repeated="same"),
         sandbox_tier="namespaces+seccomp",
         sandbox_tier_demanded="any",
         evidence_kind="software",
         evidence_kind_demanded="software",
         participants=TOGETHER,
+        differencing=Comparison(),
+        parts=(Amounts("age", 90.0, 88.0),),
     )
     return build_report(facts, policy)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from trustspace.crypto.canonical import canonical_json
 from trustspace.jobs.bundle import make_bundle
 from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.precision import leaving
 from trustspace.jobs.programs import PROGRAMS
 from trustspace.jobs.spec import Parameters
 
@@ -71,7 +72,7 @@ def run(
     code: dict[str, str] | bytes | None = None,
     **inputs: Any,
 ) -> dict[str, RawArtifact]:
-    """Run a program of the worker; ``inputs`` are further tables or bytes."""
+    """What leaves after a program of the worker, as the enclave makes it; ``inputs`` are further tables or bytes."""
     given = {"parameters": memoryview(canonical_json(job.to_json())), "data": stream(table)}
     if code is not None:
         given["code"] = memoryview(code if isinstance(code, bytes) else make_bundle(code))
@@ -83,4 +84,6 @@ def run(
         artifacts[name] = RawArtifact(name, media_type, data)
 
     PROGRAMS[program](given, emit)
-    return artifacts
+    if program != "train":
+        return artifacts
+    return {raw.name: raw for raw in leaving(list(artifacts.values()), job)}

@@ -20,7 +20,7 @@ from trustspace.jobs.artifacts import (
     parse_json,
 )
 from trustspace.jobs.container import RawArtifact
-from trustspace.jobs.registry import expected_tensors
+from trustspace.jobs.registry import expected_tensors, tensor_type
 from trustspace.jobs.tensors import write_tensors
 
 JOB = parameters(epochs=2)
@@ -46,7 +46,8 @@ def model(job=JOB, **changes) -> RawArtifact:
     tensors = {n: np.zeros(s, np.float32) for n, s in expected_tensors(train, job.features).items()}
     tensors.update(changes)
     kept = {name: array for name, array in tensors.items() if array is not None}
-    return RawArtifact("model.safetensors", "application/x-safetensors", write_tensors(kept))
+    narrow = [n for n, a in kept.items() if a.dtype == np.float32 and tensor_type(n, train) == "BF16"]
+    return RawArtifact("model.safetensors", "application/x-safetensors", write_tensors(kept, narrow))
 
 
 def metrics(**changes) -> RawArtifact:
@@ -72,7 +73,7 @@ def test_what_training_hands_out_passes():
 def test_a_model_of_another_shape_is_refused(changes):
     """notes: no scanner told a state with a 100 x 50 buffer of patients from a plain one; the shapes do."""
     check_artifact(model(), JOB)
-    with pytest.raises(VerificationFailed, match=r"exactly the tensors|not float32"):
+    with pytest.raises(VerificationFailed, match=r"exactly the tensors|not of the declared type"):
         check_artifact(model(**changes), JOB)
 
 
@@ -86,7 +87,7 @@ def test_a_custom_model_is_bounded():
             {"model.a": np.zeros(1, np.float32), "model.patient 1 is ill": np.zeros((3, 0), np.float32)},
             "without numbers",
         ),
-        ({"model.a": np.zeros(1, np.int64)}, "not float32"),
+        ({"model.a": np.zeros(1, np.int64)}, "not of the declared type"),
         ({"input.fill": None}, "exactly the tensors"),
     ):
         with pytest.raises(VerificationFailed, match=message):

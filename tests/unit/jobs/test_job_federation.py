@@ -32,6 +32,7 @@ from trustspace.jobs.federation import (
     write_sums,
 )
 from trustspace.jobs.metrics import Quality, quality, score_bins
+from trustspace.jobs.precision import leaving
 from trustspace.jobs.tensors import read_tensors
 from trustspace.jobs.training import prepare, read_rows
 
@@ -334,7 +335,11 @@ def test_the_model_file_is_the_vector_cut_up():
     tensors = read_tensors(data)
     assert tensors["model.bias"].tolist() == [0.0]
     assert tensors["model.weight"].tolist() == [[1.0, 2.0, 3.0]]
-    check_artifact(RawArtifact("model.safetensors", "application/x-safetensors", data), joint_parameters())
+    job = joint_parameters()
+    left = leaving([RawArtifact("model.safetensors", "application/x-safetensors", data)], job)
+    check_artifact(left[0], job)
+    as_handed = joint_parameters(precision="float32")
+    check_artifact(RawArtifact("model.safetensors", "application/x-safetensors", data), as_handed)
     for vector in (np.arange(5, dtype=np.float32), np.arange(4.0), np.array([0, 1, 2, np.nan], np.float32)):
         with pytest.raises(InvalidInput):
             model_file(layout, platform, vector)

@@ -11,9 +11,18 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
 
 from trustspace.errors import InvalidInput, VerificationFailed
-from trustspace.jobs.tensors import DTYPES, TensorInfo, read_tensors, tensor_infos, write_tensors
+from trustspace.jobs.tensors import (
+    BF16,
+    DTYPES,
+    TensorInfo,
+    narrow_tensors,
+    read_tensors,
+    round_bf16,
+    tensor_infos,
+    write_tensors,
+)
 
-arrays = st.sampled_from(list(DTYPES.values())).flatmap(
+arrays = st.sampled_from([dtype for name, dtype in DTYPES.items() if name != BF16]).flatmap(
     lambda dtype: hnp.arrays(
         dtype,
         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
@@ -59,7 +68,7 @@ def test_whatever_parses_is_written_back_to_the_same_bytes(tensors, data):
         found = read_tensors(bytes(changed))
     except VerificationFailed:
         return
-    assert write_tensors(found) == bytes(changed)
+    assert write_tensors(found, narrow_tensors(bytes(changed))) == bytes(changed)
 
 
 @given(st.binary(max_size=200))
@@ -68,7 +77,7 @@ def test_garbage_is_refused_cleanly(data):
         found = read_tensors(data)
     except VerificationFailed:
         return
-    assert write_tensors(found) == data
+    assert write_tensors(found, narrow_tensors(data)) == data
 
 
 def test_infos():
@@ -153,6 +162,8 @@ BODY = np.ones(1, np.float32).tobytes()
         forge({"a": {**ONE, "shape": [1] * 9}}, BODY),
         forge({"a": {**ONE, "dtype": "F8_E4M3"}}, BODY),
         forge({"a": {**ONE, "dtype": "BF16"}}, BODY),
+        forge({"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, b"\x80\x7f"),
+        forge({"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, b"\xff\xff"),
         forge({"a": {**ONE, "note": "hi"}}, BODY),
         forge({"a": ONE, "b": ONE}, BODY),
         forge({"a" * 201: ONE}, BODY),
@@ -189,3 +200,63 @@ def test_only_plain_numbers_are_written():
     with pytest.raises(InvalidInput, match="not a number"):
         write_tensors({"a": np.array([np.nan])})
     assert write_tensors({"a": np.ones(2, ">f4")}) == write_tensors({"a": np.ones(2, "<f4")})
+
+
+# -- bfloat16
+
+NARROW = {"model.weight", "model.bias"}
+floats = hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
+
+
+@given(floats)
+def test_rounding_is_bit_for_bit_that_of_torch(array):
+    import torch
+
+    wide = torch.from_numpy(np.array(array)).to(torch.bfloat16).to(torch.float32).numpy()
+    found = round_bf16(array)
+    assert found.shape == array.shape
+    numbers = ~np.isnan(array)
+    np.testing.assert_array_equal(found[numbers].view(np.uint32), wide[numbers].view(np.uint32))
+    assert np.isnan(found[~numbers]).all(), "no NaN becomes a number by a carry"
+
+
+def test_rounding_takes_the_nearest_and_of_two_the_even_one():
+    bits = [0x3F800000, 0x3F807FFF, 0x3F808000, 0x3F808001, 0x3F818000, 0x7F7FFFFF, 0x80000001, 0xFFFFFFFF]
+    found = round_bf16(np.array(bits, np.uint32).view(np.float32))
+    expected = [0x3F800000, 0x3F800000, 0x3F800000, 0x3F810000, 0x3F820000, 0x7F800000, 0x80000000]
+    assert found[:-1].view(np.uint32).tolist() == expected
+    assert np.isnan(found[-1])
+
+
+@given(files, st.data())
+def test_a_file_with_bfloat16_is_that_of_the_formats_own_library(tensors, data):
+    import torch
+    from safetensors.torch import load as load_torch
+    from safetensors.torch import save as save_torch
+
+    names = [name for name, array in tensors.items() if array.dtype == np.float32]
+    narrow = set(data.draw(st.lists(st.sampled_from(names), unique=True))) if names else set()
+    sent = {n: round_bf16(np.clip(a, -1e38, 1e38)) if n in narrow else a for n, a in tensors.items()}
+    made = write_tensors(sent, narrow)
+    native = {n: torch.from_numpy(np.array(a)) for n, a in sent.items()}
+    assert made == save_torch({n: t.to(torch.bfloat16) if n in narrow else t for n, t in native.items()})
+    assert narrow_tensors(made) == narrow
+    for name, array in read_tensors(made).items():
+        assert array.dtype == sent[name].dtype
+        np.testing.assert_array_equal(array, sent[name])
+        assert not array.flags.writeable
+        assert torch.equal(load_torch(made)[name].to(native[name].dtype), native[name])
+
+
+def test_what_is_no_bfloat16_is_not_written_as_one():
+    narrow = read_tensors(write_tensors(MODEL, NARROW))
+    assert all(np.array_equal(narrow[name], MODEL[name]) for name in MODEL)
+    with pytest.raises(InvalidInput, match="not a bfloat16"):
+        write_tensors({"a": np.array([1.0, 1.001], np.float32)}, ["a"])
+    for kind in (np.float64, np.int32, np.uint16):
+        with pytest.raises(InvalidInput, match="type that may not"):
+            write_tensors({"a": np.ones(2, kind)}, ["a"])
+    with pytest.raises(InvalidInput, match="type that may not"):
+        write_tensors({"a": np.ones(2, np.uint16)})
+    with pytest.raises(InvalidInput, match="not a number"):
+        write_tensors({"a": round_bf16(np.array([3.4e38], np.float32))}, ["a"])

@@ -24,15 +24,15 @@ class EnrolReply(_message.Message):
     receipt: Receipt
     def __init__(self, certificate_pem: _Optional[bytes] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
-class EnrolEnclaveRequest(_message.Message):
-    __slots__ = ("csr_pem", "enclave_key")
+class EnrolMachineRequest(_message.Message):
+    __slots__ = ("csr_pem", "key")
     CSR_PEM_FIELD_NUMBER: _ClassVar[int]
-    ENCLAVE_KEY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     csr_pem: bytes
-    enclave_key: str
-    def __init__(self, csr_pem: _Optional[bytes] = ..., enclave_key: _Optional[str] = ...) -> None: ...
+    key: str
+    def __init__(self, csr_pem: _Optional[bytes] = ..., key: _Optional[str] = ...) -> None: ...
 
-class EnrolEnclaveReply(_message.Message):
+class EnrolMachineReply(_message.Message):
     __slots__ = ("certificate_pem",)
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
     certificate_pem: bytes

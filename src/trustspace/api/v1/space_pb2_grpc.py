@@ -156,10 +156,10 @@ class SpaceStub:
                 request_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.BlobRequest.SerializeToString,
                 response_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.BlobChunk.FromString,
                 _registered_method=True)
-        self.EnrolEnclave = channel.unary_unary(
-                '/trustspace.v1.Space/EnrolEnclave',
-                request_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveRequest.SerializeToString,
-                response_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveReply.FromString,
+        self.EnrolMachine = channel.unary_unary(
+                '/trustspace.v1.Space/EnrolMachine',
+                request_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineRequest.SerializeToString,
+                response_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineReply.FromString,
                 _registered_method=True)
 
 
@@ -229,8 +229,8 @@ class SpaceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def EnrolEnclave(self, request, context):
-        """Certifies the transport key of an enclave of the calling party.
+    def EnrolMachine(self, request, context):
+        """Certifies the transport key of a machine of the calling party: an enclave, or a reviewer's own home.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,10 +284,10 @@ def add_SpaceServicer_to_server(servicer, server):
                     request_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.BlobRequest.FromString,
                     response_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.BlobChunk.SerializeToString,
             ),
-            'EnrolEnclave': grpc.unary_unary_rpc_method_handler(
-                    servicer.EnrolEnclave,
-                    request_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveRequest.FromString,
-                    response_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveReply.SerializeToString,
+            'EnrolMachine': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnrolMachine,
+                    request_deserializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineRequest.FromString,
+                    response_serializer=trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -545,7 +545,7 @@ class Space:
             _registered_method=True)
 
     @staticmethod
-    def EnrolEnclave(request,
+    def EnrolMachine(request,
             target,
             options=(),
             channel_credentials=None,
@@ -558,9 +558,9 @@ class Space:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trustspace.v1.Space/EnrolEnclave',
-            trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveRequest.SerializeToString,
-            trustspace_dot_api_dot_v1_dot_space__pb2.EnrolEnclaveReply.FromString,
+            '/trustspace.v1.Space/EnrolMachine',
+            trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineRequest.SerializeToString,
+            trustspace_dot_api_dot_v1_dot_space__pb2.EnrolMachineReply.FromString,
             options,
             channel_credentials,
             insecure,
