@@ -1,11 +1,12 @@
 """What evidence costs beside the training it judges, and whether it says the right thing of six kinds of output.
 
-    python -m benchmarks.evidence [--seeds 10] [--only CASE ...] [--peers [SEEDS]] [--json FILE]
+    python -m benchmarks.evidence [--seeds 10] [--only CASE ...] [--peers [SEEDS]] [--long] [--json FILE]
 
 Every case of benchmarks/outputs.py is played by the enclave's own code in real sandboxes, one run for each seed.
 Seconds are those of the sandboxes: of the training, of the first look at its result (tier 0), of the trainings anew to
 compare with (tier 1 and 2), and of doing it again. With ``--peers`` two public tools judge the same exported models in
 the same run (of the first SEEDS seeds); their locked environments are made when they are missing, which needs PyPI.
+With ``--long`` nothing but one training of some two minutes is judged, by tier 0; FILE keeps what else it holds.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Result, render
+from benchmarks.common import Ratio, Result, render
+from benchmarks.common import Row as RowOfPage
 from benchmarks.evidence_page import fill
-from benchmarks.outputs import CASES, PATIENT, Output
+from benchmarks.outputs import CASES, PATIENT, Output, overfitted
 from benchmarks.peers.environments import CACHE
 from benchmarks.tools import Keeper, Tools
 from trustspace.domain.bodies import Policy
@@ -143,6 +145,27 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+def long(launcher: Launcher, result: Result, seed: int) -> None:
+    """The overfitted model's training with all the passes that a job may ask for, and the first look at it."""
+    output = overfitted(seed)
+    file = output.files[0]
+    train = file.train.model_copy(update={"epochs": 10_000, "batch_size": 6})
+    policy = {"reexecution": "skip", "reference_trainings": 0, "reference_trainings_on_amber": 0}
+    found = row(
+        replace(output, files=(file.model_copy(update={"train": train}),), policy=policy), seed, launcher
+    )
+    measured = {
+        "long training": [found.training_seconds],
+        "long training: tier 0": [found.first_seconds],
+    }
+    result.rows += [RowOfPage.of(name, "s", values) for name, values in measured.items()]
+    result.ratios.append(Ratio.between("long training: tier 0", "long training", measured))
+    result.facts["verdict by tier 0 alone"] = found.verdict
+    result.notes.append(
+        "The overfitted case, with 10,000 passes in batches of 6 and no training after it. Asked is less than 2 %."
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -156,39 +179,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--environments", type=Path, default=CACHE, metavar="DIR", help="where their environments are kept"
     )
+    parser.add_argument("--long", action="store_true", help="judge one long training, and nothing else")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
+    name = "a long training" if given.long else "evidence"
+    settings = {"seeds": 1 if given.long else given.seeds, "first": given.first}
+    result = Result("evidence, a long training" if given.long else "evidence", settings)
     rows: list[Row] = []
-    missing: dict[str, str] = {}
-    settings = {"seeds": given.seeds, "first": given.first, "peers": min(given.peers, given.seeds)}
-    result = Result("evidence", settings)
     with ExitStack() as stack:
-        tools = stack.enter_context(Tools(given.environments)) if given.peers else None
         app = Path(tempfile.mkdtemp(prefix="trustspace-evidence-app-"))
         stack.callback(shutil.rmtree, app, ignore_errors=True)
         app.chmod(0o755)
+        tools = stack.enter_context(Tools(given.environments)) if given.peers and not given.long else None
         configured = SandboxConfig(app_directory=app / "app", warm=1)
         launcher = stack.enter_context(Launcher.start(configured, allow_threads=True))
-        # Seed by seed through all cases, so that a busy minute falls on all of them.
-        for seed in range(given.first, given.first + given.seeds):
-            asked = tools if seed - given.first < given.peers else None
-            for name in given.only or CASES:
-                rows.append(row(CASES[name](seed), seed, launcher, asked))
-                print(f"{name} seed {seed}: {rows[-1].verdict}", file=sys.stderr, flush=True)
-        if tools is not None:
-            missing = tools.missing
-            result.settings |= tools.versions
-    written = [asdict(row) for row in rows]
-    fill(result, written, missing)
+        if given.long:
+            long(launcher, result, given.first)
+        else:
+            rows = play_all(given, launcher, tools)
+            missing = {}
+            if tools is not None:
+                missing = tools.missing
+                result.settings |= {"peers": min(given.peers, given.seeds), **tools.versions}
+            fill(result, [asdict(row) for row in rows], missing)
     page = result.to_json(Path.cwd())
     print(render(page))
     if given.json:
-        # The rows as such, and the page that people read.
-        value = {
-            "format": FORMAT, "benchmark": "evidence", "machine": page["machine"], "cases": summary(rows),
-            "rows": written, "parts": {"evidence": page},
-        }  # fmt: skip
-        given.json.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        content = json.loads(given.json.read_bytes()) if given.json.exists() else {}
+        parts = {**content.get("parts", {}), name: page}
+        if rows:
+            content |= {
+                "machine": page["machine"], "cases": summary(rows), "rows": [asdict(row) for row in rows],
+            }  # fmt: skip
+        # The rows as such, and the pages that people read.
+        whole = {"format": FORMAT, "benchmark": "evidence", **content}
+        whole["parts"] = {part: parts[part] for part in ("evidence", "a long training") if part in parts}
+        given.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def play_all(given: argparse.Namespace, launcher: Launcher, tools: Tools | None) -> list[Row]:
+    """Seed by seed through all cases, so that a busy minute falls on all of them."""
+    rows = []
+    for seed in range(given.first, given.first + given.seeds):
+        asked = tools if seed - given.first < given.peers else None
+        for name in given.only or CASES:
+            rows.append(row(CASES[name](seed), seed, launcher, asked))
+            print(f"{name} seed {seed}: {rows[-1].verdict}", file=sys.stderr, flush=True)
+    return rows
 
 
 if __name__ == "__main__":

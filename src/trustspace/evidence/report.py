@@ -148,14 +148,14 @@ def _cut_text(text: str, most: int) -> str:
 
 
 def _with_room(report: Report) -> Report:
-    """The report without its largest pictures, as many as it has no room for."""
+    """The report without the last pictures of the checks with the largest, as many as it has no room for."""
     while len(report.to_bytes()) > MAX_BYTES:
         sizes = [len(canonical_json(check.model_dump(mode="json")["figures"])) for check in report.checks]
         largest = sizes.index(max(sizes))
         if not report.checks[largest].figures:
             break
         kept = [
-            check.model_copy(update={"figures": ()}) if place == largest else check
+            check.model_copy(update={"figures": check.figures[:-1]}) if place == largest else check
             for place, check in enumerate(report.checks)
         ]
         report = report.model_copy(update={"checks": tuple(kept)})

@@ -156,8 +156,8 @@ SENTENCES: dict[str, dict[Language, str]] = {
     "figure.false": {"en": "accused wrongly", "zh": "误判比例"},
     "figure.true": {"en": "found", "zh": "辨认出的比例"},
     "figure.exposed": {
-        "en": "Patients who stand out most (for you alone)",
-        "zh": "最突出的患者（仅供您查看）",
+        "en": "Patients who stand out most (for you alone; somebody always does)",
+        "zh": "最突出的患者（仅供您查看；总会有人排在最前）",
     },
 }
 

@@ -350,9 +350,16 @@ class Terms(Section):
 class Limits(Section):
     """What a run may use up."""
 
-    wall_seconds: Annotated[int, Field(ge=1, le=7 * 86_400, description="Longest time.", examples=[600])] = (
-        600
-    )
+    wall_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=7 * 86_400,
+            description="Longest time of the program, and once more of all that is measured of its result: for a model "
+            "about as long as the trainings anew that the source units' policies ask for, and two more.",
+            examples=[600],
+        ),
+    ] = 600
     memory_mib: Annotated[int, Field(ge=256, le=1 << 20, description="Most memory.", examples=[2048])] = 2048
     output_mib: Annotated[
         int, Field(ge=1, le=1024, description="Largest output, all together.", examples=[16])
