@@ -27,12 +27,14 @@ from trustspace.evidence.facts import Judgement, Repeated, read_evaluation
 from trustspace.evidence.membership import asks_for_more
 from trustspace.jobs.container import RawArtifact, unpack
 from trustspace.jobs.federation import SUMS_ARTIFACT, measure_length, measured, read_sums
+from trustspace.jobs.groups import groups_of
 from trustspace.jobs.losses import LOSSES_ARTIFACT, read_losses, read_reference_losses
 from trustspace.jobs.sections import METRICS_ARTIFACT
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.tensors import write_tensors
+from trustspace.privacy.groups import measure_groups
 from trustspace.privacy.membership import by_patient, exposed, measure
-from trustspace.privacy.references import measure_references, random_halves
+from trustspace.privacy.references import measure_references, random_halves, scores
 from trustspace.sandbox import memory
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.launcher import Launcher, Task
@@ -171,7 +173,15 @@ class Judge:
             )
         except InvalidInput:
             return judgement
-        return replace(judgement, references=compared, exposed=self._named(people, compared.exposed))
+        inside = {
+            name: np.isin(people, patients[rows_of])
+            for name, rows_of in groups_of(table, self._parameters).items()
+        }
+        how = scores(own, anew, halves[:, people], squared=squared)[compared.name]
+        return replace(
+            judgement, references=compared, exposed=self._named(people, compared.exposed),
+            groups=measure_groups(how, member, inside),
+        )  # fmt: skip
 
     def _code(self) -> dict[str, int]:
         return {name: self._inputs[name] for name in ("parameters", "code", "blind") if name in self._inputs}

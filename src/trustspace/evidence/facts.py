@@ -24,6 +24,7 @@ from trustspace.jobs.people import CountTable, count_tables
 from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT, Carried, carried
 from trustspace.jobs.sections import STATISTICS_ARTIFACT
 from trustspace.jobs.stored import StoredRows
+from trustspace.privacy.groups import Group
 from trustspace.privacy.membership import Membership
 from trustspace.privacy.overlap import Comparison
 from trustspace.privacy.references import References
@@ -60,7 +61,8 @@ class Judgement:
     was rounded for export. ``membership``: how well someone who holds it could tell who was in the data;
     ``references``: the same with trainings anew to compare with. ``exposed``: the patients who stand out most, by the
     source's own key, with the share of the others that look less as if they had been in.
-    ``repeated``: whether the same computation gave the same bytes again.
+    ``repeated``: whether the same computation gave the same bytes again. ``groups``: how well the patients of each
+    group that the job names are told apart, by the same comparison.
     """
 
     training: PartMetrics | None = None
@@ -69,6 +71,7 @@ class Judgement:
     references: References | None = None
     exposed: tuple[tuple[str, float], ...] = field(default=(), repr=False)
     repeated: Repeated = "not_run"
+    groups: tuple[Group, ...] = ()
     unrounded: PartMetrics | None = None
 
 

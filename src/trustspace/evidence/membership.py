@@ -7,6 +7,7 @@ What the numbers mean, and where their limits come from, is in ``privacy.members
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from trustspace.domain.bodies import Policy
@@ -24,7 +25,8 @@ from trustspace.evidence.figures import (
 )
 from trustspace.evidence.finding import Finding, Status
 from trustspace.evidence.words import say
-from trustspace.privacy.membership import Estimate, Limits, Membership, right_of_100, verdict
+from trustspace.privacy.groups import Group
+from trustspace.privacy.membership import Estimate, Limits, Membership, judge, right_of_100, verdict
 
 
 def membership(facts: RunFacts, policy: Policy) -> Finding:
@@ -57,14 +59,41 @@ def references(facts: RunFacts, policy: Policy) -> Finding:
         return Finding(
             "could_not_run", say("references.did_not_run"), {"trainings": policy.reference_trainings}
         )
-    seen = {"trainings": found.trainings, "method": found.name}
-    return _judged("references", found.best, facts, policy, seen, (_near_zero(found.best),))
+    seen: dict[str, Any] = {
+        "trainings": found.trainings,
+        "method": found.name,
+        "groups": [
+            {
+                "group": group.name[:200], "patients_in": group.members, "patients_out": group.others,
+                "right_of_100": right_of_100(group.auc.value), "area": _estimate(group.auc),
+            }
+            for group in facts.judged.groups
+        ],
+    }  # fmt: skip
+    whole = _judged("references", found.best, facts, policy, seen, (_near_zero(found.best),))
+    standing_out = _standing_out(facts.judged, policy)
+    if standing_out is None or whole.status == "failed":
+        return whole
+    low, high = _range(standing_out.auc)
+    words = say(
+        "references.group", trainings=found.trainings, group=standing_out.name[:200],
+        right=right_of_100(standing_out.auc.value), low=low, high=high,
+    )  # fmt: skip
+    return replace(whole, status="failed", summary=words)
+
+
+def _standing_out(judged: Judgement, policy: Policy) -> Group | None:
+    """The group that is told apart most, where that fails by itself; small ones cannot be cleared, nor blamed."""
+    warned, failed = policy.auc_warned_permille / 1000, policy.auc_failed_permille / 1000
+    return next((group for group in judged.groups if judge(group.auc, warned, failed) == "failed"), None)
 
 
 def asks_for_more(judged: Judgement, policy: Policy) -> bool:
     """Whether a second look could tell: nothing failed, and not everything is clear."""
     found = [judged.membership, judged.references.best if judged.references is not None else None]
     each = {_status(one, policy) for one in found if one is not None}
+    if _standing_out(judged, policy) is not None:
+        each.add("failed")
     return "failed" not in each and bool(each - {"passed"})
 
 

@@ -96,6 +96,13 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "zh": "与在您的随机一半患者上重新训练的 {trainings} 个模型比较，该模型暴露了谁在数据之中：100 次选对 {right} 次"
         "（95% 区间：{low} 至 {high}），或逐一猜测 {guesses} 次中猜对 {hits} 次。随机为 100 次中 50 次。",
     },
+    "references.group": {
+        "en": "On average nobody stands out beside {trainings} models trained anew, but in one group people do: of those "
+        "with {group}, someone would pick the right one of two {right} times of 100 (95 % for all groups together: {low} "
+        "to {high}). Chance is 50.",
+        "zh": "与重新训练的 {trainings} 个模型比较，总体上无人突出，但有一个群体例外：在 {group} 的患者中，"
+        "两人选对的次数约为 100 次中 {right} 次（全部群体合并 95% 区间：{low} 至 {high}），随机为 50 次。",
+    },
     "references.could_not_run": {
         "en": "Too few patients were withheld for a result that says anything: {low} to {high} of 100 is all that can be "
         "said.",
@@ -165,6 +172,8 @@ FACTS: dict[str, dict[Language, str]] = {
     "area": {"en": "area under the curve, and its 95 % range", "zh": "曲线下面积及 95% 区间"},
     "epsilon": {"en": "epsilon, in thousandths", "zh": "ε（千分之一）"},
     "epsilon_at_least": {"en": "epsilon is at least (95 %)", "zh": "ε 至少为（95% 置信）"},
+    "group": {"en": "group", "zh": "群体"},
+    "groups": {"en": "groups", "zh": "各群体"},
     "guesses": {"en": "single guesses", "zh": "逐一猜测次数"},
     "limits": {"en": "look closely above, fails above", "zh": "高于前者请留意，高于后者不通过"},
     "method": {"en": "way of comparing", "zh": "比较方法"},

@@ -11,6 +11,7 @@ from trustspace.domain.bodies import Policy
 from trustspace.evidence.figures import Curve, Exposure, Histogram
 from trustspace.evidence.membership import asks_for_more, best_guess
 from trustspace.evidence.report import build_report
+from trustspace.privacy.groups import Group
 from trustspace.privacy.membership import Estimate
 
 CERTAIN = replace(HARMLESS, auc=Estimate(0.72, 0.66, 0.78, 0.5, 0.56))
@@ -97,6 +98,18 @@ def test_a_second_look_is_taken_where_the_first_leaves_a_doubt():
     assert asks_for_more(sound(membership=UNSURE).judged, Policy())
     assert asks_for_more(sound(references=replace(COMPARED, best=UNSURE)).judged, Policy())
     assert not asks_for_more(sound(membership=CERTAIN).judged, Policy()), "no look is needed any more"
+
+
+def test_a_group_that_stands_out_fails_what_the_average_passes():
+    shown = Group("sex = female", 200, 60, Estimate(0.75, 0.66, 0.84, 0.5, 0.6))
+    wide = Group("site = arm", 20, 8, Estimate(0.7, 0.45, 0.9, 0.5, 0.75))
+    check = build_report(sound(groups=(shown, wide))).check("references")
+    assert check.status == "failed"
+    assert "sex = female" in check.summary.en
+    assert "sex = female" in check.summary.zh
+    assert [group["group"] for group in check.facts["groups"]] == ["sex = female", "site = arm"]
+    assert build_report(sound(groups=(wide,))).check("references").status == "passed", "too few to blame"
+    assert not asks_for_more(sound(groups=(shown,)).judged, Policy())
 
 
 @pytest.mark.parametrize(
