@@ -252,3 +252,12 @@ def test_a_key_that_is_given_up_signs_no_more(world, three):
             body, public=hospital.keys.public(name), sign=lambda message: hospital.keys.sign(name, message)
         )
     assert key in hospital.publish([key]).keys
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "x" * 201])
+@pytest.mark.parametrize("whose", ["party", "reviewer"])
+def test_a_name_that_cannot_be_signed_leaves_nothing_behind(tmp_path, name, whose):
+    named = (name, ["Dr Li"]) if whose == "party" else ("Hospital A", [name])
+    with pytest.raises(InvalidInput, match="a line of 1 to 200"):
+        PartyHome.create(tmp_path / "home", named[0], ["source-unit"], reviewers=named[1])
+    assert not (tmp_path / "home").exists()

@@ -17,12 +17,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from trustspace.client.acting import SEALING, Acting, Clock
 from trustspace.crypto.keys import KeyStore
 from trustspace.crypto.statement import key_id
-from trustspace.domain.bodies import Body, KeyUse, Party, PartyKey, Role
+from trustspace.domain.bodies import Body, KeyUse, Line, Party, PartyKey, Role
 from trustspace.domain.statements import Statement, dump, read
 from trustspace.domain.trust import TrustFile
 from trustspace.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
@@ -39,6 +41,18 @@ _WORKING: dict[str, tuple[KeyUse, ...]] = {
     "auditor": ("act",),
 }
 _OPENING: frozenset[KeyUse] = frozenset({"receive", "review-open"})
+
+
+Name = Annotated[Line, Field(min_length=1)]
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+def require_name(name: str) -> None:
+    """Raise InvalidInput for what cannot stand as somebody's name in a statement."""
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        raise InvalidInput("A name is a line of 1 to 200 characters.") from None
 
 
 class PartyHome(Acting):
@@ -70,7 +84,7 @@ class PartyHome(Acting):
 
         Raises:
             AlreadyExists: there is one in this directory.
-            InvalidInput: no role, or reviewers of a party that is no source unit.
+            InvalidInput: a name that is none, no role, or reviewers of a party that is no source unit.
 
         """
         wanted = tuple(dict.fromkeys(roles))
@@ -79,6 +93,8 @@ class PartyHome(Acting):
             raise InvalidInput("A party's roles are some of {known}.", known=", ".join(_WORKING))
         if people and "source-unit" not in wanted:
             raise InvalidInput("A source unit, and nobody else, has reviewers.")
+        for each in (name, *people):
+            require_name(each)
         if (path / "party.json").exists():
             raise AlreadyExists("There is a party in {home} already.", home=str(path))
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cryptography import x509
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints
 
 from trustspace.client.acting import SEALING, Acting, Clock
-from trustspace.client.home import PartyHome
+from trustspace.client.home import Name, PartyHome, require_name
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.crypto.statement import key_id, verify_signature
 from trustspace.domain.bodies import Digest, Fingerprint, Key, KeyUse, Line, Part, PartyKey, Role
@@ -40,8 +40,6 @@ CARD: Final = "trustspace-reviewer-card-v1"
 ADOPTION: Final = "trustspace-reviewer-adoption-v1"
 _USES: tuple[KeyUse, ...] = ("review", "review-open")
 _Pem = Annotated[str, Field(max_length=16384)]
-_Name = Annotated[Line, Field(min_length=1)]
-_NAME: TypeAdapter[str] = TypeAdapter(_Name)
 _Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 
 
@@ -49,7 +47,7 @@ class ReviewerCard(Part):
     """What a reviewer shows the source unit once: name, public keys, and a certificate request (PEM)."""
 
     format: Literal["trustspace-reviewer-card-v1"]
-    name: _Name
+    name: Name
     review: Key
     review_open: Key
     request: _Pem
@@ -133,10 +131,7 @@ class ReviewerHome(Acting):
             InvalidInput: the name is none.
 
         """
-        try:
-            _NAME.validate_python(name)
-        except ValidationError:
-            raise InvalidInput("A reviewer's name is a line of 1 to 200 characters.") from None
+        require_name(name)
         if any((path / file).exists() for file in ("card.json", "party.json", "space.toml")):
             raise AlreadyExists(
                 "There is another home in {home} already.",

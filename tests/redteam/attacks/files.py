@@ -225,7 +225,7 @@ ATTACKS = [
     _read(
         "enclave-data", "straight", both("Reads sealed datasets in the enclave's home", "读取盲盒主目录中的密封数据"),
         lambda arena: str(enclave_folder(arena) / "datasets" / "bait.sealed"),
-        both("data of other jobs, to keep for the day a key is found", "其他作业的数据，待日后解密"), loot=True,
+        both("data of other jobs, to keep for the day a key is found", "其他任务的数据，待日后解密"), loot=True,
     ),
     _read(
         "symlink", "symlink", both("Reads a host file through a symbolic link", "经符号链接读取宿主机文件"),

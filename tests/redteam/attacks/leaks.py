@@ -331,7 +331,7 @@ ATTACKS = [
         open_because=both(
             "A job that ends must be seen to end. What is told is coarse and in slots of ten minutes; the bits that are "
             "left are counted, shown to the source unit, and a budget of each developer and dataset bounds their sum.",
-            "作业总会结束，而结束总会被看到。所告知的状态粗略，且以十分钟为一时段；剩余的比特数已计量并告知数据源单位，"
+            "任务总会结束，而结束总会被看到。所告知的状态粗略，且以十分钟为一时段；剩余的比特数已计量并告知数据源单位，"
             "并按开发方与数据集设预算加以限制。",
         ),
     ),
@@ -343,7 +343,7 @@ ATTACKS = [
             "Every act is a leaf, and everybody must be able to check that the log only grows. Whoever watches it all the "
             "time sees how many leaves came and when, among those of all other jobs. Counted apart in domain/leakage.py; "
             "a grant of one run, the default, leaves the moment of one ending.",
-            "每个行为都是账本中的一片叶子，人人都须能验证账本只增不减。持续观察者能看到叶子的数量与时刻（混在其他作业之中）。"
+            "每个行为都是账本中的一片叶子，人人都须能验证账本只增不减。持续观察者能看到叶子的数量与时刻（混在其他任务之中）。"
             "此量在 domain/leakage.py 中单独计算；默认只授权一次运行，仅余一次结束的时刻。",
         ),
     ),

@@ -25,7 +25,7 @@ _FRESH = both(
     "each sandbox is used once; the kernel hands out zeroed pages", "沙箱只用一次，内核分配的内存页已清零"
 )
 _BOUND = both("a key is sealed for one run's key and bound to job, data, code and evidence",
-              "密钥只密封给某次运行，并绑定作业、数据、代码与证据")  # fmt: skip
+              "密钥只密封给某次运行，并绑定任务、数据、代码与证据")  # fmt: skip
 _UNIT, _OTHER = "a" * 64, "b" * 64
 _ROWS = b"patient-0, 31, 0.5, B"
 
@@ -189,7 +189,7 @@ ATTACKS = [
     _note("tmp", "/tmp", both("Leaves a note in /tmp for a later run", "在 /tmp 给后续运行留便条")),
     _note("dev-shm", "/dev/shm", both("Leaves a note in shared memory for another run", "在共享内存给其他运行留便条")),
     Attack("neighbours/abstract-socket", "neighbours",
-           both("Two jobs talk at an abstract address", "两个作业经抽象套接字通信"),
+           both("Two jobs talk at an abstract address", "两个任务经抽象套接字通信"),
            both("data of one hospital in another's result", "把一家医院的数据带进另一家的结果"),
            both("no sockets at all, and a network namespace for each", "完全没有套接字，且各有网络命名空间"),
            lambda arena: _talk(arena.bare), lambda arena: _talk(arena.inside)),
@@ -202,7 +202,7 @@ ATTACKS = [
            both("a key for each version, bound to whose it is", "每个版本一把密钥，并绑定归属"),
            _other_without, _other_within),
     Attack("neighbours/other-job", "neighbours",
-           both("Uses a released key for another job", "把已释放的密钥用于另一作业"),
+           both("Uses a released key for another job", "把已释放的密钥用于另一任务"),
            both("data for code that nobody saw", "让未经审查的代码接触数据"), _BOUND, _confused_without, _confused_within),
     Attack("neighbours/replayed-release", "neighbours",
            both("Plays a key release back a second time", "重放密钥释放"),

@@ -35,7 +35,7 @@ from trustspace.jobs.tensors import write_tensors
 
 SAFETENSORS = "application/x-safetensors"
 _NO_PATHS = both("outputs leave through one memory file, read when all is dead; we open no path of a job's",
-                 "输出只经一个内存文件，在进程全部结束后读取；从不打开作业指定的路径")  # fmt: skip
+                 "输出只经一个内存文件，在进程全部结束后读取；从不打开任务指定的路径")  # fmt: skip
 _ONE_FORM = both("parsed strictly and written again: it must come out byte for byte the same",
                  "严格解析后重新写出，必须逐字节相同")  # fmt: skip
 _NO_ARCHIVE = both(

@@ -15,15 +15,15 @@ _TREE = both(
 )
 _MEMORY = both(
     "the cgroup counts every kind of memory and ends the job; without one, limits of each process and no memory files",
-    "cgroup 统计各类内存，超限即终止作业；没有 cgroup 时按进程限制，并禁用内存文件",
+    "cgroup 统计各类内存，超限即终止任务；没有 cgroup 时按进程限制，并禁用内存文件",
 )
 _SIZED = both(
     "scratch folders in memory of a fixed size, counted as the job's",
-    "临时目录位于限定大小的内存中，并计入作业",
+    "临时目录位于限定大小的内存中，并计入任务",
 )
 _OUTPUT = both(
     "output memory that is sealed against growth before the job starts",
-    "输出内存在作业开始前即封住，不能变大",
+    "输出内存在任务开始前即封住，不能变大",
 )
 _CLOCK = both(
     "a clock outside the sandbox, and the whole tree killed at once", "沙箱外计时，到时整棵进程树一并终止"
@@ -195,7 +195,7 @@ ATTACKS = [
         "resources/stack", "resources",
         both("Overflows the interpreter's stack", "使解释器栈溢出"),
         both("to take the service down with it", "连带使服务崩溃"),
-        both("jobs run in processes of their own, the launcher holds no job code", "作业在独立进程中运行"),
+        both("jobs run in processes of their own, the launcher holds no job code", "任务在独立进程中运行"),
         _crash_without, _crash_within,
     ),
 ]  # fmt: skip

@@ -295,7 +295,7 @@ ATTACKS = [
            both("a cell that a spreadsheet would run is refused, also of East Asian keyboards", "会被执行的单元格一律拒收，含全角"),
            _formulas_without, _formulas_within),
     Attack("reviewer/html-title", "reviewer",
-           both("Puts a script into the title of its job", "在作业标题中放脚本"),
+           both("Puts a script into the title of its job", "在任务标题中放脚本"),
            both("the reviewer's session", "窃取审查员会话"), _TEXT, _html_without, _html_within),
     Attack("reviewer/markup", "reviewer",
            both("Writes the markup of the library that prints tables", "写入表格库的标记语言"),
