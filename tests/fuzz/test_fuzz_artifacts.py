@@ -275,7 +275,16 @@ def test_reports(hunt):
         "status": "passed",
         "summary": words,
         "facts": {"n": 1, "x": [{"y": "z"}, ["\u202e"]]},
-    }
+        "figures": [
+            {"kind": "exposure", "title": words, "rows": [{"key": "\u202e", "value": "0.5"}]},
+            {
+                "kind": "histogram", "title": words, "x": words, "edges": ["0", "1.5"],
+                "series": [{"name": words, "counts": [3]}],
+            },
+            {"kind": "curve", "title": words, "x": words, "y": words, "points": [["0", "1"]], "chance": "diagonal"},
+            {"kind": "table", "title": words, "columns": ["\u202e"], "rows": [["\x1b"]], "marked": [[0, 0]]},
+        ],
+    }  # fmt: skip
     sound = {
         "format": "trustspace-report-v2",
         "verdict": "green",
@@ -284,6 +293,8 @@ def test_reports(hunt):
         "limits": words,
     }
     assert Report.from_bytes(canonical(sound)).verdict == "green"
+    left_out = {**sound, "checks": [{k: v for k, v in check.items() if k != "figures"}]}
+    assert refused(Report.from_bytes, canonical(left_out)) is REFUSED, "a report has one form"
 
     def attack(value):
         data = canonical(value)

@@ -49,18 +49,18 @@ def render_text(report: Report, lang: Language = "en", *, details: bool = True) 
 
 def drawn(figure: Figure, lang: Language) -> Iterator[str]:
     """A figure as lines of text."""
-    yield f"{figure.title.in_language(lang)}{_COLON[lang]}"
+    yield f"{neutralise(figure.title.in_language(lang))}{_COLON[lang]}"
     if isinstance(figure, Histogram):
         for series in figure.series:
             most = max(series.counts, default=0)
             bars = "".join(
                 _BARS[-(-count * (len(_BARS) - 1) // most) if most else 0] for count in series.counts
             )
-            yield f"  |{bars}| {series.name.in_language(lang)} ({sum(series.counts)})"
-        yield f"  {figure.edges[0]} … {figure.edges[-1]}  {figure.x.in_language(lang)}"
+            yield f"  |{bars}| {neutralise(series.name.in_language(lang))} ({sum(series.counts)})"
+        yield f"  {figure.edges[0]} … {figure.edges[-1]}  {neutralise(figure.x.in_language(lang))}"
     elif isinstance(figure, Curve):
         shown = figure.points[:: max(1, len(figure.points) // _SHOWN_POINTS)]
-        yield f"  {figure.x.in_language(lang)} → {figure.y.in_language(lang)}"
+        yield f"  {neutralise(figure.x.in_language(lang))} → {neutralise(figure.y.in_language(lang))}"
         yield "  " + "  ".join(f"{x[:5]}→{y[:5]}" for x, y in shown)
     elif isinstance(figure, Exposure):
         for row in figure.rows:

@@ -72,7 +72,7 @@ class Report(_Part):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse canonical JSON. Raises VerificationFailed, also when the verdict does not follow."""
+        """From canonical JSON. Raises VerificationFailed, also where the verdict does not follow or a field is missing."""
         value = parse_canonical(data, what="evidence report", max_bytes=MAX_BYTES)
         try:
             report = cls.model_validate_json(canonical_json(value))
@@ -82,6 +82,9 @@ class Report(_Part):
             ) from None
         if report.verdict != verdict_of([check.status for check in report.checks]):
             raise VerificationFailed("The evidence report's verdict does not follow from its checks.")
+        if report.to_bytes() != data:
+            # One form for one report: what has a usual value is written out all the same.
+            raise VerificationFailed("The evidence report is not of format {format}.", format=FORMAT)
         return report
 
     def check(self, name: str) -> Check:
