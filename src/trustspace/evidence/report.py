@@ -72,7 +72,7 @@ class Report(_Part):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """From canonical JSON. Raises VerificationFailed, also where the verdict does not follow or a field is missing."""
+        """From canonical JSON. Raises VerificationFailed, also if the verdict does not follow or a field is missing."""
         value = parse_canonical(data, what="evidence report", max_bytes=MAX_BYTES)
         try:
             report = cls.model_validate_json(canonical_json(value))
