@@ -7,10 +7,9 @@ run may last after its program has ended (leakage.py), and a job must ask for en
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from trustspace.data.handin import to_memfd
 from trustspace.domain.bodies import Policy
 from trustspace.enclave.failure import Control
+from trustspace.enclave.handed import closing, data_of, sealed
 from trustspace.enclave.opening import Rows
 from trustspace.enclave.private import private_inputs
 from trustspace.errors import InvalidInput, TrustspaceError
@@ -35,7 +35,6 @@ from trustspace.jobs.tensors import write_tensors
 from trustspace.privacy.groups import measure_groups
 from trustspace.privacy.membership import by_patient, exposed, measure
 from trustspace.privacy.references import measure_references, random_halves, scores
-from trustspace.sandbox import memory
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.launcher import Launcher, Task
 
@@ -73,11 +72,11 @@ class Judge:
         nothing = [0.0] * measure_length(self._parameters)
         if self._rows.withheld.num_rows == 0:
             return Judgement(), nothing
-        withheld = _descriptor(to_memfd(self._rows.withheld, "withheld"))
+        withheld = closing(to_memfd(self._rows.withheld, "withheld"))
         with (
-            _memory(model, "model") as weights,
+            sealed(model, "model") as weights,
             withheld as judged_rows,
-            _memory(handed, "unrounded") as unrounded,
+            sealed(handed, "unrounded") as unrounded,
         ):
             # Judging is not worth waiting for a GPU.
             given = self._code() | {"model": weights, "data": judged_rows, "members": self._inputs["data"]}
@@ -85,14 +84,14 @@ class Judge:
             rows = self._rows.train.num_rows + self._rows.withheld.num_rows
             found = self._run("evaluate", given, replace(self._left(_loss_bytes(rows, 1)), gpu=False))
         try:
-            training, unseen, before = read_evaluation(_data_of(found, METRICS_ARTIFACT))
+            training, unseen, before = read_evaluation(data_of(found, METRICS_ARTIFACT))
             numbers = nothing
             if self._parameters.is_joint:
-                numbers = list(read_sums(_data_of(found, SUMS_ARTIFACT), len(nothing)))
+                numbers = list(read_sums(data_of(found, SUMS_ARTIFACT), len(nothing)))
                 # What no rows can give is this worker's doing: it must not spoil everybody's metrics.
                 measured(self._parameters, numbers)
             losses = read_losses(
-                _data_of(found, LOSSES_ARTIFACT),
+                data_of(found, LOSSES_ARTIFACT),
                 {"training": self._rows.train.num_rows, "withheld": self._rows.withheld.num_rows},
             )
             if self._parameters.is_joint and numbers[0] != losses["withheld"][1].sum():
@@ -154,11 +153,11 @@ class Judge:
         further = {"halves": write_tensors({"inside": halves[:, patients].astype(np.uint8)})}
         further |= private_inputs(self._parameters, patients)
         with ExitStack() as stack:
-            given = self._code() | {"data": stack.enter_context(_descriptor(to_memfd(table, "everybody")))}
-            given |= {name: stack.enter_context(_memory(data, name)) for name, data in further.items()}
+            given = self._code() | {"data": stack.enter_context(closing(to_memfd(table, "everybody")))}
+            given |= {name: stack.enter_context(sealed(data, name)) for name, data in further.items()}
             found = self._run("references", given, self._left(_loss_bytes(len(patients), count)))
         try:
-            each, used = read_reference_losses(_data_of(found, LOSSES_ARTIFACT), count, len(patients))
+            each, used = read_reference_losses(data_of(found, LOSSES_ARTIFACT), count, len(patients))
         except (TrustspaceError, StopIteration):
             return judgement
         target = np.concatenate([loss for loss, _ in losses])
@@ -217,19 +216,3 @@ class Judge:
 def _loss_bytes(rows: int, models: int) -> int:
     """What a program may hand out that reports the losses of ``rows`` under so many models, and little besides."""
     return _EVALUATION_BYTES + rows * (_FLAG_BYTES + _LOSS_BYTES * models)
-
-
-def _data_of(artifacts: Sequence[RawArtifact], name: str) -> bytes:
-    return next(artifact.data for artifact in artifacts if artifact.name == name)
-
-
-@contextmanager
-def _descriptor(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _memory(data: bytes, name: str) -> AbstractContextManager[int]:
-    return _descriptor(memory.sealed(name, data))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from trustspace.enclave.checkpoint import Checkpoints
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import Control, RoundFailed, RunError, failure_of
 from trustspace.enclave.federated import JointTraining, Progress, derive
+from trustspace.enclave.handed import closing, data_of, sealed
 from trustspace.enclave.history import counted
 from trustspace.enclave.judging import Judge
 from trustspace.enclave.opening import Order, Rows, open_code, open_rows
@@ -41,7 +42,6 @@ from trustspace.jobs.shown import amounts_of
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.statistics import numbers_length, result
 from trustspace.jobs.stored import stored_rows
-from trustspace.sandbox import memory
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.launcher import Launcher, Result, Task
 
@@ -114,20 +114,20 @@ class _Run:
         # Counting and judging are not worth waiting for a GPU.
         self._without_gpu = replace(self._limits, gpu=False)
         self._inputs = {
-            "parameters": stack.enter_context(_memory(canonical_json(parameters.to_json()), "parameters")),
-            "data": stack.enter_context(_descriptor(to_memfd(rows.train, "data"))),
+            "parameters": stack.enter_context(sealed(canonical_json(parameters.to_json()), "parameters")),
+            "data": stack.enter_context(closing(to_memfd(rows.train, "data"))),
         }
         if code:
-            self._inputs["code"] = stack.enter_context(_memory(code, "code"))
+            self._inputs["code"] = stack.enter_context(sealed(code, "code"))
         if order.job.body.blind is not None:
             # Its presence alone says it: no line of the code comes to stand in a log that reviewers read.
-            self._inputs["blind"] = stack.enter_context(_memory(b"1", "blind"))
+            self._inputs["blind"] = stack.enter_context(sealed(b"1", "blind"))
         self._trace = order.past.trace(order, rows) if order.past is not None else None
         if order.past is not None and self._trace is not None and parameters.is_joint:
             # From the first sum on its part may be in a result, also if this enclave drops out before the end.
             order.past.note(self._trace)
         for name, data in private_inputs(parameters, rows.training.patients).items():
-            self._inputs[name] = stack.enter_context(_memory(data, name))
+            self._inputs[name] = stack.enter_context(sealed(data, name))
 
     def alone(self) -> Produced:
         """One domain by itself: its program once and, of a model, an evaluation."""
@@ -138,7 +138,7 @@ class _Run:
         judge = self._judge()
         judged = Judgement()
         if self._parameters.kind == "train":
-            judged, _ = judge.evaluate(*(_data_of(some, MODEL_ARTIFACT) for some in (artifacts, raw)))
+            judged, _ = judge.evaluate(*(data_of(some, MODEL_ARTIFACT) for some in (artifacts, raw)))
         judged = judge.complete(judged, lambda: judge.repeat(self._parameters.kind, raw))
         found = self._found(judged, log, first_row_ms, artifacts)
         return produce(self._order, self._parameters, artifacts, found, os.urandom(32), None)
@@ -152,7 +152,7 @@ class _Run:
         judge = self._judge(gpu=False)
         judged = judge.complete(Judgement(), lambda: judge.repeat("statistics", raw))
         try:
-            numbers = read_sums(_data_of(raw, SUMS_ARTIFACT), numbers_length(parameters))
+            numbers = read_sums(data_of(raw, SUMS_ARTIFACT), numbers_length(parameters))
         except TrustspaceError as error:
             raise RunError("job-failed", log + error.public_message.encode() + b"\n") from None
         except StopIteration:
@@ -185,7 +185,7 @@ class _Run:
         given = {"context": score_context(order.job.body), "minimum": str(strictest).encode()}
         with ExitStack() as stack:
             inputs = self._inputs | {
-                name: stack.enter_context(_memory(data, name)) for name, data in given.items()
+                name: stack.enter_context(sealed(data, name)) for name, data in given.items()
             }
             with self._finished(Task("score", inputs, self._without_gpu)) as task:
                 raw = self._read(task)
@@ -209,7 +209,7 @@ class _Run:
             inputs = dict(self._inputs)
             if self._rows.validation is not None:
                 inputs["validation"] = stack.enter_context(
-                    _descriptor(to_memfd(self._rows.validation.table, "validation"))
+                    closing(to_memfd(self._rows.validation.table, "validation"))
                 )
             worker = stack.enter_context(
                 TrainingWorker(
@@ -232,7 +232,7 @@ class _Run:
             with worker.finish() as ended:
                 log, first_row_ms = ended.log, ended.first_row_ms or 0
         handed = [RawArtifact(MODEL_ARTIFACT, MEDIA_TYPES[".safetensors"], unrounded)]
-        model = _data_of(self._leaving(handed, log), MODEL_ARTIFACT)
+        model = data_of(self._leaving(handed, log), MODEL_ARTIFACT)
         judge = self._judge()
         judged, numbers = judge.evaluate(model, unrounded)
         sums = training.measure(progress, numbers)
@@ -316,19 +316,3 @@ class _Run:
         except TrustspaceError as error:
             raise RunError("job-failed", log + b"\n" + error.public_message.encode() + b"\n") from None
         return artifacts
-
-
-def _data_of(artifacts: Sequence[RawArtifact], name: str) -> bytes:
-    return next(artifact.data for artifact in artifacts if artifact.name == name)
-
-
-@contextmanager
-def _descriptor(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _memory(data: bytes, name: str) -> AbstractContextManager[int]:
-    return _descriptor(memory.sealed(name, data))
