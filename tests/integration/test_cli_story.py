@@ -242,11 +242,12 @@ def test_the_tutorial(stage):
     # -- four eyes look at the evidence
     assert len(stage.json("hospital", "review", "list", "--reviewer", "Dr Wu")["reviews"]) == 1
     case = stage.json("hospital", "review", "show", job, "--reviewer", "李医生", "--log")
-    # Who is withheld is drawn by a secret key, and with so few patients the gap is at times worth a look.
-    looked_at = {
-        c["name"] for c in case["report"]["checks"] if c["status"] not in ("passed", "not_applicable")
-    }
-    assert looked_at <= {"withheld_metrics"}, case["report"]["checks"]
+    # Who is withheld is drawn by a secret key, and with so few patients what is measured on them is at times worth a
+    # look; nothing fails, and everything could run.
+    said = {c["name"]: c["status"] for c in case["report"]["checks"]}
+    looked_at = {name for name, status in said.items() if status not in ("passed", "not_applicable")}
+    assert {said[name] for name in looked_at} <= {"warned"}, said
+    assert looked_at <= {"withheld_metrics", "membership", "references"}, said
     assert case["report"]["verdict"] == case["verdict"] == ("amber" if looked_at else "green")
     assert case["logs"] == {"run.log": None}  # one of two cannot open it
     assert case["four_eyes"]["required"] == 2

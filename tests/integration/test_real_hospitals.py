@@ -135,8 +135,10 @@ def test_four_real_hospitals_through_the_whole_platform(heart, data):
         world.close()
     metrics = json.loads(delivered["metrics.json"])
     assert metrics["participants_per_round"] == [4] * heart.ROUNDS
-    # 5 % of each hospital's patients, rounded up, were withheld, and measured together.
-    assert (metrics["rows"], metrics["withheld"]["rows"]) == (486 - 26, 26)
+    # About 5 % of each hospital's patients were withheld, by fair coins, and measured together.
+    withheld = metrics["withheld"]["rows"]
+    assert metrics["rows"] + withheld == 486
+    assert 4 <= withheld <= 60
     test = everybody(found)
     ill = np.array(test[heart.TARGET].to_pylist()) == "yes"
     said = load_released(delivered["model.safetensors"], parameters).predict(test) > 0.5

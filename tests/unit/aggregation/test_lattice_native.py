@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -361,6 +362,49 @@ def test_no_secret_is_left_in_the_scratch_memory(backend, parameters):
     backend.open(parameters, PUBLIC, secret, 0, out, 40, out)
     (scratch,) = backend._scratch
     assert not scratch.any()
+
+
+@sets
+@pytest.mark.parametrize("what", ["protect", "open"])
+def test_the_constants_live_as_long_as_the_library_computes_with_them(backend, parameters, what, monkeypatch):
+    """Threads that ask first, at once, each compute them, and the cache lets go of all but one's.
+
+    The library went on with memory that was no longer theirs: wrong sums, and a search without an end for a word
+    below a limit that had become 0.
+    """
+    library.tables.cache_clear()
+    made = []
+
+    def displaced(parameters):
+        constants = library.tables(parameters)
+        made.append(weakref.ref(constants))
+        library.tables.cache_clear()
+        return constants
+
+    class Watched:
+        lattice_scratch_size = KERNEL.library.lattice_scratch_size
+
+        def __getattr__(self, name):
+            def call(*arguments):
+                assert made[-1]() is not None, "computing with constants that nobody holds"
+                called.append(name)
+                return getattr(KERNEL.library, name)(*arguments)
+
+            return call
+
+    called = []
+    monkeypatch.setattr(native, "tables", displaced)
+    backend._library = Watched()
+    rng = np.random.default_rng(5)
+    secret, words = secret_of(parameters, rng), words_of(parameters, rng, 2)
+    out = np.empty(len(words), np.uint32)
+    backend.protect(parameters, PUBLIC, secret, NOISE, 0, words, out)
+    if what == "open":
+        opened = np.empty(len(words), np.uint32)
+        assert backend.open(parameters, PUBLIC, secret, 0, out, parameters.noise_bound(1), opened)
+        np.testing.assert_array_equal(opened, words)
+    assert f"lattice_{what}" in called
+    assert made[-1]() is None, "the control: nothing else held them"
 
 
 def test_backends_are_offered_fastest_first():

@@ -109,7 +109,10 @@ def described(parameters: LatticeParameters) -> Any:
 
 @cache
 def tables(parameters: LatticeParameters) -> NDArray[np.uint8]:
-    """The library's constants for these parameters, computed once."""
+    """The library's constants for these parameters; whoever passes their address on holds them meanwhile.
+
+    Threads that ask for them first, at once, may each compute them: the cache keeps those of one.
+    """
     library = load().library
     assert library is not None
     constants = aligned(library.lattice_tables_size())

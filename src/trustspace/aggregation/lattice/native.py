@@ -154,7 +154,7 @@ class NativeBackend:
         bound = min(bound, parameters.primes[0] // 2)  # all residues are within that
         if not _is(total, out) and np.may_share_memory(total, out):
             total = total.copy()
-        struct, constants = described(parameters), address(tables(parameters))
+        struct, constants = described(parameters), tables(parameters)
         key, one, other = address(secret), address(total), address(out)
 
         def run(start: int, stop: int) -> bool:
@@ -164,7 +164,7 @@ class NativeBackend:
                     if self._library.lattice_open(
                         self._path,
                         struct,
-                        constants,
+                        address(constants),
                         scratch,
                         public,
                         key,
@@ -226,7 +226,7 @@ class NativeBackend:
         _check_aligned(out, secret)
         check_keys(public, noise)
         check_first(first, len(out) // parameters.block)
-        struct, constants = described(parameters), address(tables(parameters))
+        struct, constants = described(parameters), tables(parameters)
         key, other = address(secret), address(out)
         one = None if words is None else address(words)
 
@@ -241,7 +241,7 @@ class NativeBackend:
                     result = self._library.lattice_protect(
                         self._path,
                         struct,
-                        constants,
+                        address(constants),
                         scratch,
                         public,
                         key,
