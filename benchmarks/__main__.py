@@ -20,9 +20,9 @@ from benchmarks.common import render
 NAMES = ("submit", "job", "ledger", "rounds", "aggregation", "sandbox")
 # What these measure is how good models are, on data that is not in the repository.
 ON_REAL_DATA = ("heart", "pneumonia")
-# Run by themselves: where limits come from (no measurement of speed), the desk, which asks a browser, and the evidence,
-# beside which tools are asked that are installed from elsewhere.
-BY_ITSELF = ("calibration", "evidence", "desk")
+# Run by themselves: where limits come from and what promises cost (no measurements of speed), the desk, which asks a
+# browser, and the evidence, beside which tools are asked that are installed from elsewhere.
+BY_ITSELF = ("calibration", "canaries", "private", "evidence", "desk")
 HEAD = "# Results\n\nWritten from the JSON files beside it; what they mean stands in ../README.md.\n\n"
 
 

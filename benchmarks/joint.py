@@ -31,6 +31,7 @@ from trustspace.enclave.failure import RunError
 from trustspace.enclave.federated import JointTraining
 from trustspace.enclave.journal import Journal
 from trustspace.enclave.meeting import Identity, Roster, Terms
+from trustspace.enclave.private import private_inputs
 from trustspace.enclave.rounds import Rounds
 from trustspace.enclave.worker import TrainingWorker
 from trustspace.jobs.container import unpack
@@ -234,6 +235,10 @@ def _inputs(stack: ExitStack, parameters: Parameters, table: pa.Table) -> dict[s
     stack.callback(os.close, inputs["parameters"])
     inputs["data"] = to_memfd(table, "data")
     stack.callback(os.close, inputs["data"])
+    # Every row is a patient here.
+    for name, data in private_inputs(parameters, np.arange(table.num_rows)).items():
+        inputs[name] = memory.sealed(name, data)
+        stack.callback(os.close, inputs[name])
     return inputs
 
 

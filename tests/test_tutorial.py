@@ -18,6 +18,8 @@ WAITING = "trustspace --home $T/hospital job list"
 # "Repeat the last command until it says in review", as the README tells a person.
 _STATE = WAITING.replace("job list", "--json job list | grep -q '\"in-review\"'")
 REPEAT = f"for _ in $(seq 120); do {_STATE} && break; sleep 1; done"
+RED = "trustspace --home $T/hospital --json review show $JOB --reviewer 'Dr Li' | grep -q '\"verdict\": *\"red\"'"
+ALL_THE_SAME = "--accept-red --comment 'It is the draw.'"
 # Every question is answered with yes: a person has read what it asks by then. No server outlives the shell.
 OPENING = "set -eumo pipefail\nexec < <(yes)\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
 
@@ -31,6 +33,10 @@ def script() -> str:
     assert typed.count(WAITING) == 1
     # Before the approval the buyer's fetch must fail, with the exit code of a wrong state.
     refused = f'code=0; {early[1]} || code=$?; test "$code" = 8 || exit 99'
+    # Who is withheld is drawn by a secret key: once in some hundred draws the evidence is red, which takes a reason.
+    approve = re.compile(r"^(trustspace .* review approve .*)$", re.MULTILINE)
+    assert len(approve.findall(typed)) == 2
+    typed = approve.sub(rf"{{ \1; }} || {{ {RED} && \1 {ALL_THE_SAME}; }}", typed)
     return OPENING + typed.replace(WAITING, f"{REPEAT}\n{WAITING}\n{refused}")
 
 

@@ -21,6 +21,7 @@ TINY = {
     "rounds": ["--quick"],
     "aggregation": "--quick --no-peers --turns 2".split(),
     "desk": ["--turns", "2", "--outputs", "8"],
+    "private": ["--turns", "1"],
     "sandbox": "--turns 1 --mebibytes 2 --rows 300 --epochs 1 --no-platform --backends namespaces".split(),
 }
 EXPECTED = {
@@ -54,6 +55,11 @@ EXPECTED = {
         "client: the list alone",
         "one output's page",
         "decision: confirm, sign, receipt",
+    ),
+    "private": (
+        "one holder, no promise, accuracy",
+        "together, epsilon 1, AUC",
+        "each alone, epsilon 3, accuracy",
     ),
     "sandbox": (
         "true: bubblewrap with a sandbox's options",
@@ -115,6 +121,7 @@ def check_form(content, name):
         "ledger",
         pytest.param("aggregation", marks=pytest.mark.slow),
         pytest.param("desk", marks=pytest.mark.slow),
+        pytest.param("private", marks=pytest.mark.slow),
         pytest.param("job", marks=(pytest.mark.isolation, pytest.mark.slow)),
         *(pytest.param(n, marks=(pytest.mark.isolation, pytest.mark.slow)) for n in ("rounds", "sandbox")),
     ],

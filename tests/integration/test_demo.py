@@ -1,6 +1,7 @@
 """`trustspace demo` is played for real: what it reports, what it leaves behind, and that it notices a hole."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the demonstration's data comes with scikit-learn")
 
+from trustspace.data.handin import draw_withheld
 from trustspace.demo import asking, prose
 from trustspace.demo.attempts import Cheat
 from trustspace.demo.data import SITES, load
@@ -39,6 +41,23 @@ from trustspace.domain.trust import TrustFile
 TrustFile.require = lambda self, fingerprint: None
 from trustspace.demo.story import run
 sys.exit(run(Path(sys.argv[1]), None, "en"))
+"""
+
+# Too few patients are withheld at first, as chance may have it; the developer's second job asks for as many as ever.
+RED_AT_FIRST = """
+import sys
+from pathlib import Path
+from trustspace.client import jobs
+from trustspace.demo import asking, story
+text, submit = asking.job_text, jobs.submit
+usual, few = f"withheld_percent = {asking.WITHHELD_PERCENT} ", "withheld_percent = 5 "
+asking.job_text = lambda play, buyer: text(play, buyer).replace(usual, few)
+def submit_and_mend(home, path, **options):
+    digest = submit(home, path, **options)
+    path.write_text(path.read_text(encoding="utf-8").replace(few, usual), encoding="utf-8")
+    return digest
+jobs.submit = submit_and_mend
+sys.exit(story.run(Path(sys.argv[1]), None, "en"))
 """
 
 
@@ -195,6 +214,19 @@ def test_a_missing_defence_is_noticed(tmp_path):
     assert "SUCCEEDED" in result.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.isolation
+def test_evidence_that_chance_makes_red_does_not_end_the_story(tmp_path):
+    result = demo(tmp_path, tmp_path / "report.json", code=RED_AT_FIRST)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr
+    said = " ".join(result.stdout.replace("│", " ").split())
+    # Nobody approves what is red: the output is closed, and the same job is run once more.
+    assert said.index("finds the evidence red") < said.index("Answers with the same job")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {cheat["name"] for cheat in report["cheats"] if cheat["refused"]} == CHEATS
+    assert report["certificate_verified"]
+
+
 @pytest.mark.isolation
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_it_cleans_up(tmp_path, number):
@@ -294,9 +326,14 @@ def test_hospitals_differ_in_size_and_case_mix():
     assert min(found.own) < found.pooled
 
 
-def test_even_the_smallest_hospital_withholds_enough_to_be_measured():
-    withheld = [-(-len(rows) * asking.WITHHELD_PERCENT // 100) for rows in load("en").hospitals]
-    assert min(withheld) >= Policy().minimum_withheld_patients
+def test_even_the_smallest_hospital_seldom_withholds_too_few_to_be_measured():
+    """Coins decide: with fewer patients, or another percentage, the story would often have to run a second time."""
+    minimum = Policy().minimum_withheld_patients
+    for rows in load("en").hospitals:
+        draw = draw_withheld([str(n) for n in range(len(rows))], asking.WITHHELD_PERCENT, b"any key will do.")
+        coins, sure = int(draw.audited.sum()), int((draw.withheld & ~draw.audited).sum())
+        too_few = sum(math.comb(coins, heads) for heads in range(minimum - sure)) / 2**coins
+        assert too_few < 0.01
 
 
 def test_a_reviewer_can_give_a_reason_for_every_check():

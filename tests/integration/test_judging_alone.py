@@ -1,8 +1,11 @@
 """Two reviewers with homes of their own: the space itself keeps from each what the other decided, until both have."""
 
+import json
+
 import pytest
 from test_reviewers_homes import LI, WANG, Homes
 
+from trustspace.cli.main import run
 from trustspace.client import review
 from trustspace.domain.bodies import Decision
 from trustspace.domain.statements import parse
@@ -21,7 +24,7 @@ def read_by(world, home):
     ]
 
 
-def test_the_space_shows_a_reviewer_no_colleagues_decision_before_their_own():
+def test_the_space_shows_a_reviewer_no_colleagues_decision_before_their_own(capsys):
     homes = Homes()
     try:
         story, world = homes.story, homes.world
@@ -41,6 +44,10 @@ def test_the_space_shows_a_reviewer_no_colleagues_decision_before_their_own():
             assert decisions(home, story.job) == read_by(world, home) == [first]
         (listed,) = (j for j in world.link(li).view("jobs") if j["statement"] == story.job)
         assert len(listed["decided_by"]) == 1
+        # Each home lists what waits for its own person, as the desk there does.
+        for home, waits in ((li, False), (wang, True)):
+            assert run(["--home", str(home.path), "--json", "review", "list"]) == 0
+            assert bool(json.loads(capsys.readouterr().out)["reviews"]) is waits
         assert homes.approve(WANG) == "released"
         assert len(decisions(wang, story.job)) == 2
         assert review.standing_for(review.sealed_case(wang, story.job, WANG), WANG).approved == 2

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.scores import ranges
-from support.story import Story
+from support.story import PEOPLE, Story
 
 from trustspace.cli import i18n
 from trustspace.cli.main import run
@@ -66,7 +66,8 @@ def cli(capsys, home, *arguments):
 
 @pytest.mark.slow
 def test_a_private_model_reaches_its_reviewer_and_its_buyer(story):
-    story.until_review(text=text(story), code="")
+    # Who is withheld is drawn by a secret key: of so few patients two approve, who may also if chance makes it red.
+    story.until_review(text=text(story), code="", reviewers=PEOPLE, threshold=2)
     report = story.case().report
     check = report.check("differential_privacy")
     assert check.status == "passed"

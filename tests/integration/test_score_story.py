@@ -93,6 +93,7 @@ def test_a_stricter_policy_than_the_run_was_made_with_fails_the_report(story):
     assert small_cells(facts, Policy()).status == "warned"
     assert small_cells(facts, Policy(minimum_cell_count=11)).status == "failed"
     assert small_cells(facts, Policy(score_sums_per_developer=3)).status == "failed"
+    assert small_cells(facts, Policy(score_sums_per_developer=4)).status == "warned"
     facts.scores = replace(facts.scores, rows=5)
     assert small_cells(facts, Policy()).status == "passed"
     facts.scores = None

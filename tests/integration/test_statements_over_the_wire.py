@@ -177,18 +177,18 @@ def test_a_long_poll_ends_when_something_happens(world, three):
     assert not answers, "there is nothing to answer with"
     started = time.monotonic()
     hospital.publish(hospital.party.keys)
-    waiting.join(10)
+    waiting.join(30)
     (entries, after), ended = answers[0]
     assert [parse(e.envelope).type for e in entries] == ["party"]
     assert after == position + 1
-    assert ended - started < 5
+    assert ended - started < 12, "it waited until its time was over"
 
 
 def test_a_long_poll_ends_without_anything(world, three):
     started = time.monotonic()
     entries, _ = world.link(three[0]).read(size(world), 256, 0.5)
     assert entries == []
-    assert 0.4 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.4
 
 
 def test_many_who_wait_do_not_keep_the_others_out(world, three):
@@ -208,7 +208,7 @@ def test_many_who_wait_do_not_keep_the_others_out(world, three):
     assert done.wait(10), "those beyond the bound do not wait"
     started = time.monotonic()
     three[1].publish(three[1].party.keys)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10, "it waited for one of those who wait"
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()

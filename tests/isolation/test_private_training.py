@@ -1,15 +1,21 @@
 """Opacus in every kind of sandbox: what it imports must get through the walls, and its noise is the enclave's secret."""
 
+import contextlib
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_platform_programs import launcher, run
+from test_platform_programs import LIMITS, launcher, run
 
+from trustspace.crypto.canonical import canonical_json
+from trustspace.enclave.worker import TrainingWorker
 from trustspace.jobs.artifacts import check_artifact
 from trustspace.jobs.container import RawArtifact
+from trustspace.jobs.published import described
 from trustspace.jobs.spec import Parameters
+from trustspace.sandbox import memory
 
 pytestmark = [pytest.mark.isolation, pytest.mark.slow]
 __all__ = ["launcher"]
@@ -52,3 +58,39 @@ def test_a_private_training_in_every_sandbox(launcher):
     assert one["metrics.json"] == other["metrics.json"]
     check_artifact(RawArtifact("metrics.json", "application/json", one["metrics.json"]), JOB)
     assert json.loads(one["metrics.json"])["patients"] == PATIENTS
+
+
+JOINT = Parameters.model_validate(
+    JOB.to_json()
+    | {
+        "datasets": [{"id": "ward", "version": n, "columns": ["size"]} for n in (1, 2, 3)],
+        "federated": {"rounds": 2, "local_steps": 3},
+        "terms": {},
+    }
+)
+
+
+def test_private_rounds_in_every_sandbox(launcher):
+    given = {
+        "parameters": canonical_json(JOINT.to_json()), "data": stream(), "noise": b"n" * 32,
+        "patients": np.repeat(np.arange(PATIENTS), 2).astype("<i4").tobytes(),
+    }  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        inputs = {name: memory.sealed(name, content) for name, content in given.items()}
+        for descriptor in inputs.values():
+            stack.callback(os.close, descriptor)
+        worker = stack.enter_context(TrainingWorker(launcher, JOINT, inputs, LIMITS, 2 * PATIENTS))
+        assert worker.prepare() == [0.0]
+        worker.model[:] = worker.start(described(JOINT))
+        one = worker.round(1), worker.update.copy()
+        again = worker.round(1), worker.update.copy()
+        assert one[0] == again[0]
+        assert one[1].tobytes() == again[1].tobytes()
+        assert one[1].any()
+        part = one[0].private
+        assert (part.patients, part.steps, part.generator) == (PATIENTS, 3, "shake-256")
+        assert 0 < worker.account(2 * part.steps) <= 3.1
+        worker.model[:] += one[1]
+        worker.round(2)
+        assert worker.update.tobytes() != one[1].tobytes()
+        worker.finish().close()

@@ -6,7 +6,7 @@ And before that: two who must agree judge each alone. One story for all; each te
 import pytest
 from support.enclaves import write_job
 from support.story import PEOPLE, TWO_OUTPUTS, TWO_OUTPUTS_CODE, Story
-from test_promise_2 import handed_on
+from test_promise_2 import handed_on, output_of
 
 from trustspace.client import jobs, notices, releases, review
 from trustspace.crypto.canonical import verify_commitment
@@ -16,7 +16,6 @@ from trustspace.crypto.shares import combine, decode_share
 from trustspace.domain import certificate
 from trustspace.domain.binding import artifact_context, handover_binding, note_binding
 from trustspace.domain.bodies import SEALED_NOTE_BYTES, Decision, Job, Revocation
-from trustspace.domain.records import OutputRecord
 from trustspace.errors import (
     InvalidInput,
     InvalidTransition,
@@ -52,15 +51,9 @@ def two(told):
     return told.until_review(reviewers=PEOPLE, threshold=2)
 
 
-def the_output(story) -> OutputRecord:
-    found = story.world.ledger.view.get(OutputRecord, story.record.output)
-    assert found is not None
-    return found
-
-
 def open_with_all_that_there_is(story) -> bytes:
     """What a buyer does that has the space's whole disk, every statement, and its own key: all shares together."""
-    output = the_output(story)
+    output = output_of(story)
     artifact = next(a for a in output.body.artifacts if a.name == ONE)
     (unit,) = artifact.units
     sealed = {
@@ -143,6 +136,19 @@ def test_it_is_told_when_the_slot_ends_and_not_before(alone):
     finally:
         space.reader.slot_seconds = 0
     assert notices.changes(alone.developer, alone.job).reasons == ("other",)
+    # And so with a revocation, which ends a review as well.
+    alone.until_review()
+    space.reader.slot_seconds = 10**10
+    try:
+        review.revoke(alone.hospital, alone.job, "Dr Li")
+        for party in (alone.developer, alone.buyer):
+            assert notices.revocation(party, alone.job) is None
+            with pytest.raises(NotFound):
+                party.session.notice(alone.record.revoked)
+        assert notices.revocation(alone.hospital, alone.job).reviewer == "Dr Li"
+    finally:
+        space.reader.slot_seconds = 0
+    assert notices.revocation(alone.developer, alone.job).reviewer == "Dr Li"
 
 
 def test_every_note_is_as_long_as_every_other(told):
@@ -218,6 +224,31 @@ def test_the_developer_answers_with_another_job(alone):
             other.submit(stolen, "act")
     with pytest.raises(PermissionDenied):
         alone.developer.submit(body.model_copy(update={"supersedes": "ab" * 32}), "act")
+    # A space that let it pass is not believed either.
+    passed = record.model_copy(update={"body": body.model_copy(update={"developer": other.fingerprint})})
+    with pytest.raises(VerificationFailed, match="not its developer's"):
+        notices.answered(alone.hospital, passed)
+
+
+def test_a_space_that_names_another_statement_is_noticed(told, monkeypatch):
+    """Developer and buyer cannot replay decisions: what a space passes off as one must not be believed."""
+    told.until_review()
+    review.request_changes(told.hospital, told.case(), ("other",))
+    elsewhere = told.record.changes
+    told.until_review(reviewers=PEOPLE, threshold=2)
+    told.approve("Dr Li")
+    (approval,) = output_of(told).decisions.values()
+    granted = told.record.grants[told.hospital.fingerprint]
+    named = {"names another statement": approval, "not about this job": elsewhere, "by no reviewer": granted}
+    for said, digest in named.items():
+        lie = {"changes": digest, "revoked": digest}
+        with monkeypatch.context() as patch:
+            patch.setattr(told.world.space.reader, "_notices", lambda _, lie=lie: lie)
+            for ask in (notices.changes, notices.revocation):
+                with pytest.raises(VerificationFailed, match=said):
+                    ask(told.developer, told.job)
+    # The control: as long as the space says what is so, there is nothing to be told.
+    assert notices.changes(told.developer, told.job) is notices.revocation(told.buyer, told.job) is None
 
 
 def test_a_demand_for_changes_binds_even_when_the_space_hides_it(told, monkeypatch):
@@ -244,7 +275,7 @@ def _lost(*_, **__):
 
 def test_what_is_revoked_before_the_receipt_is_opened_no_more(alone):
     alone.approve()
-    artifact = the_output(alone).body.artifacts[0]
+    artifact = output_of(alone).body.artifacts[0]
     link = alone.world.link(alone.buyer)
     assert link.fetch(artifact.blob, artifact.sealed_bytes), "the control"
     review.revoke(alone.hospital, alone.job, "Dr Li")

@@ -74,7 +74,12 @@ def test_pins_exchanged_on_the_way_to_a_reviewer_are_noticed(story, monkeypatch)
         if pin["name"] == "City Clinic":
             pin["fingerprint"] = mallory
     forged = _swapped(adoption, trust=TrustFile.model_validate_json(json.dumps(pins)))
-    for bad in (forged, _swapped(adoption, space_address="127.0.0.1:1"), _swapped(forged, root="0" * 64)):
+    # Whoever carries it has a root as well, and may sign with it in the unit's name.
+    carrier = story.world.party("Mallory Hospital", "source-unit")
+    signed = _swapped(forged, root=carrier.party.root)
+    signed = _swapped(signed, signature=carrier.keys.sign("root", signed.signed).hex())
+    moved = _swapped(adoption, space_address="127.0.0.1:1")
+    for bad in (forged, moved, _swapped(forged, root="0" * 64), signed):
         with pytest.raises(VerificationFailed, match="has signed it"):
             home.join(bad)
     assert not (home.path / "trust.json").exists()
@@ -87,6 +92,13 @@ def test_pins_exchanged_on_the_way_to_a_reviewer_are_noticed(story, monkeypatch)
         assert other.trust().resolve("City Clinic") == mallory
     home.join(adoption)
     assert home.trust().resolve("City Clinic") == story.buyer.fingerprint
+    # A space that is pinned stays: another one is not taken over with a newer answer, whoever signed it.
+    space = adoption.trust.space.model_copy(update={"operator": "e" * 64})
+    moved = _swapped(adoption, trust=adoption.trust.model_copy(update={"space": space}))
+    moved = _swapped(moved, signature=story.hospital.keys.sign("root", moved.signed).hex())
+    with pytest.raises(VerificationFailed, match="another space"):
+        home.join(moved)
+    assert home.trust().space == adoption.trust.space
 
 
 def test_a_card_with_somebody_elses_key_is_not_adopted(story):
@@ -152,7 +164,7 @@ def test_evidence_of_another_shape_does_not_open(story, digests):
         for check in case.report.checks
     )
     policy = review.policy_of(story.hospital, case.dossier, case.job)
-    concerning = review._concerning(case.output, story.hospital.fingerprint)
+    concerning = review._concerning(case)
     review._check_report(case.report, case.job, concerning, policy)
     with pytest.raises(VerificationFailed, match="another job"):
         review._check_report(case.report.model_copy(update={"checks": checks}), case.job, concerning, policy)

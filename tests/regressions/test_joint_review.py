@@ -222,6 +222,7 @@ class _Lying:
 def lying_worker(*replies: dict[str, Any], rows: int = 10) -> TrainingWorker:
     worker = TrainingWorker.__new__(TrainingWorker)
     worker._talk, worker._rows, worker._deadline = _Lying(*replies), rows, float("inf")  # type: ignore[assignment]
+    worker._parameters = SimpleNamespace(privacy=None)  # type: ignore[assignment]
     return worker
 
 

@@ -526,3 +526,24 @@ class Cast:
             if step == last:
                 return self
         raise ValueError(last)
+
+
+class Series(Cast):
+    """One source unit and its dataset, in newer and newer versions; jobs on it, one after another."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(units=1, reviewers=1, threshold=1, **options)
+        self.enrol()
+        self.unit = self.units[0]
+
+    def publish(self, version: int, **policy: Any) -> None:
+        """The dataset's next version, under these rules; before release it may tell as much as it likes."""
+        body = self.dataset_body(
+            self.unit, version=version, manifest=digest(f"manifest {version}"), mock=digest(f"mock {version}"),
+            policy=Policy(**{"quiet_millibits_per_developer": 2**40, **policy}),
+        )  # fmt: skip
+        self.put(self.sign(self.unit, "act", body))
+
+    def dataset(self, unit: Actor) -> DatasetRecord:
+        """The newest version."""
+        return [d for d in self.view.all(DatasetRecord) if d.source_unit == unit.fingerprint][-1]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 
@@ -41,7 +44,7 @@ def played(
     file: JobFile, tables: Sequence[pa.Table], folder: Path, *, code: bytes = b"", seed: int = 1,
     patient_column: str = "", launcher: SimulatedLauncher | None = None, **policy: Any,
 ) -> Rehearsal:  # fmt: skip
-    """The job on these tables; ``seed`` decides who is withheld, ``policy`` is every source unit's."""
+    """The job on these tables; ``seed`` decides who is withheld and all noise, ``policy`` is every source unit's."""
     samples = []
     for sample in gather(None, file.parameters(), dict(enumerate(tables))):
         terms = Policy(**{**sample.body.policy.model_dump(), **policy})
@@ -51,8 +54,17 @@ def played(
         )
     folder.mkdir(parents=True, exist_ok=True)
     own = launcher or SimulatedLauncher()
+    draws = itertools.count()
+
+    def drawn(count: int) -> bytes:
+        return hashlib.sha256(b"noise %d %d" % (seed, next(draws))).digest()[:count]
+
     try:
-        return play(file, code, samples, own, folder, secret=hashlib.sha256(b"%d" % seed).digest(), now=NOW)  # type: ignore[arg-type]
+        # The secret of noise is the one thing that an enclave draws anew, whatever the split's.
+        with mock.patch("trustspace.enclave.private.os", SimpleNamespace(urandom=drawn)):
+            return play(
+                file, code, samples, own, folder, secret=hashlib.sha256(b"%d" % seed).digest(), now=NOW
+            )  # type: ignore[arg-type]
     finally:
         if launcher is None:
             own.close()

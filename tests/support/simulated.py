@@ -25,7 +25,7 @@ from trustspace.sandbox.runtime import measure_package
 from trustspace.sandbox.task import check_channel
 
 TIER = "namespaces+landlock+seccomp"
-TABLES = ("data", "members")
+TABLES = ("data", "members", "canaries")
 
 
 class _Said(io.TextIOBase):

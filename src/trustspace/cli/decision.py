@@ -10,14 +10,12 @@ import click
 from trustspace.cli.common import PATH, Cli, pass_cli, read_bytes
 from trustspace.cli.help import Command, option
 from trustspace.cli.i18n import _
-from trustspace.cli.together import is_of
 from trustspace.cli.words import REASONS, when, word
 from trustspace.errors import InvalidInput
 
 if TYPE_CHECKING:
     from trustspace.client.acting import Acting
     from trustspace.client.review import Case
-    from trustspace.domain.bodies import Artifact
 
 # Not imported: help pages need none of the libraries that the client does.
 _DECISION_DAYS, _LONGEST_DAYS = 30, 366
@@ -72,7 +70,7 @@ def approve(
 
     home, case = opened(cli, job, reviewer)
     decision = sign(home, case, artifacts, comment=comment, accept_red=accept_red, valid_days=valid_days)
-    approved = list(artifacts) or [a.name for a in own_files(home, case) if a.role not in ("log", "own")]
+    approved = list(artifacts) or [a.name for a in case.own_files if a.role not in ("log", "own")]
     state, expires = _state(home, case.job.statement), home.session.now() + valid_days * 86400
     cli.out.document(
         {
@@ -189,11 +187,6 @@ def revoke(cli: Cli, job: str, reviewer: str | None, yes: bool) -> None:
                 "with another program."
             )
         )
-
-
-def own_files(home: Acting, case: Case) -> list[Artifact]:
-    """The files that this source unit decides on."""
-    return [a for a in case.output.body.artifacts if is_of(a, home.fingerprint)]
 
 
 def opened(cli: Cli, job: str, reviewer: str | None) -> tuple[Acting, Case]:

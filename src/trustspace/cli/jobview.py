@@ -127,6 +127,13 @@ def _show_parameters(out: Output, asked: Request) -> None:
                 "factor. Noise is added for that while it is trained."
             )
         )
+        if parameters.is_joint:
+            out.say(
+                _(
+                    "Each source unit's own enclave adds it, so that the promise also holds against all other source "
+                    "units together."
+                )
+            )
     if parameters.federated is not None:
         out.heading(_("Rounds"))
         out.fields(_section(parameters.federated.model_dump(mode="json", exclude_none=True)))
@@ -193,6 +200,16 @@ def _show_parameters(out: Output, asked: Request) -> None:
     terms = parameters.terms.model_dump(mode="json", exclude_none=True)
     limits = parameters.limits.model_dump(mode="json", exclude_none=True)
     out.fields(_section({**terms, **limits}))
+    if parameters.terms.canaries:
+        out.say(
+            _(
+                "Of the patients who are in or out by a coin, {percent} % get another label than their own, on "
+                "purpose. The enclave draws them and tells nobody who they are. It shows whether the model learns "
+                "people by heart, and costs a little of its quality. They do not count among the patients on whom it "
+                "is judged.",
+                percent=parameters.terms.canaries,
+            )
+        )
 
 
 def _show_form(out: Output, declared: OutputSpec) -> None:

@@ -34,7 +34,7 @@ _MIB = 1 << 20
 _CLOSE_PERCENT = 80
 # What these checks find depends on the rows, on the real machine or on the past: a mock sample cannot foretell it.
 _OPEN = (
-    "withheld_metrics", "membership", "references", "stored_rows", "sizes", "platform", "buyer_history",
+    "withheld_metrics", "membership", "references", "canaries", "stored_rows", "sizes", "platform", "buyer_history",
     "differencing", "small_cells", "dominance",
 )  # fmt: skip
 _VERDICT_STYLES = {"green": "good", "amber": "warning", "red": "bad"}
@@ -263,6 +263,7 @@ def _not_foretold(found: Rehearsal) -> tuple[str, ...]:
     elsewhere = {
         "small_cells": ("statistics", "score", "compute"), "dominance": ("statistics", "train"),
         **dict.fromkeys(("withheld_metrics", "membership", "references"), ("train",)),
+        "canaries": ("train",) if found.stage.parameters.terms.canaries else (),
         "stored_rows": ("train", "compute"),
     }  # fmt: skip
     return tuple(name for name in _OPEN if kind in elsewhere.get(name, (kind,)))

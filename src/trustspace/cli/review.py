@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -10,7 +9,7 @@ import click
 from trustspace.cli import decision, desk
 from trustspace.cli.blind import blind_document, show_blind
 from trustspace.cli.common import Cli, pass_cli
-from trustspace.cli.decision import opened, own_files, reviewer_option
+from trustspace.cli.decision import opened, reviewer_option
 from trustspace.cli.help import Group, option
 from trustspace.cli.i18n import _, language
 from trustspace.cli.job import show_jobs
@@ -18,10 +17,11 @@ from trustspace.cli.notices import answered_document, revoked_document, show_ans
 from trustspace.cli.people import People
 from trustspace.cli.policy_file import policy_document, show_changes
 from trustspace.cli.together import holders, result_document, result_rows
-from trustspace.cli.words import size, when, word
-from trustspace.errors import PermissionDenied
+from trustspace.cli.words import short, size, when, word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trustspace.client.acting import Acting
     from trustspace.client.review import Case
     from trustspace.client.standing import Person, Standing
@@ -36,14 +36,16 @@ def command() -> None:
 
 
 @command.command("list")
-@option("--reviewer", metavar="PERSON", help="Only what this person has not decided yet.")
+@option("--reviewer", metavar="PERSON",
+        help="Only what this person has not decided yet; in a reviewer's own home, always.")  # fmt: skip
 @pass_cli
 def listing(cli: Cli, reviewer: str | None) -> None:
     """List outputs that wait for your source unit's review."""
     from trustspace.client.review import queue
 
     home = cli.acting()
-    found = queue(home, reviewer)
+    # Whose home holds one person's keys and no more lists what waits for that person, as the desk does.
+    found = queue(home, reviewer if reviewer or home.roles else home.reviewer())
     cli.out.document({"reviews": found})
     if not found:
         cli.out.say(_("Nothing waits for review."))
@@ -59,25 +61,31 @@ def listing(cli: Cli, reviewer: str | None) -> None:
     is_flag=True,
     help="Also show what the run printed. It leaves only if you approve that file by name.",
 )
+@option("--file", "files", multiple=True, metavar="NAME",
+        help="Also show what stands in this file of text, where you can open it alone.")  # fmt: skip
 @pass_cli
-def show(cli: Cli, job: str, reviewer: str | None, log: bool) -> None:
+def show(cli: Cli, job: str, reviewer: str | None, log: bool, files: tuple[str, ...]) -> None:
     """Show the evidence on a job's output, what the job answers, and who has decided.
 
-    Where two or more must approve, what colleagues decided is kept from you until you have decided.
+    Where two or more must approve, what colleagues decided is kept from you until you have decided. That you have seen
+    it is noted in your home (trustspace review viewed).
     """
-    from trustspace.client import notices
+    from trustspace.client import notices, viewing
     from trustspace.client.review import policy_of, standing_for
     from trustspace.evidence.render import render_text
 
     home, case = opened(cli, job, reviewer)
-    texts = _logs(home, case) if log else {}
-    own, names = own_files(home, case), People.of(home)
+    texts = _texts(home, case, [a.name for a in case.own_files if a.role == "log" and log])
+    contents = _texts(home, case, files)
+    own, names = case.own_files, People.of(home)
     standing, body = standing_for(case, case.reviewer), case.job.body
     answered, revoked = notices.answered(home, case.job), notices.revocation(home, case.job.statement)
+    viewed = viewing.note(home, case)
     cli.out.document(
         {
-            "job": case.job.statement, "output": case.output.statement, "title": body.title, "state": case.job.state,
-            "reviewer": case.reviewer, "verdict": case.report.verdict, "report": case.report.to_json(),
+            "job": case.job.statement, "output": case.output.statement, "title": body.title, "state": case.state,
+            "reviewer": case.reviewer, "viewed": viewed.at, "verdict": case.report.verdict,
+            "report": case.report.to_json(),
             "artifacts": [
                 {
                     "name": a.name, "media_type": a.media_type, "role": a.role, "sealed_bytes": a.sealed_bytes,
@@ -91,7 +99,8 @@ def show(cli: Cli, job: str, reviewer: str | None, log: bool) -> None:
                 "reviewers": [_person(person) for person in standing.people],
             },
             "answers": answered_document(answered, names), "revoked": revoked_document(revoked, names),
-            "logs": texts, "blind": blind_document(body), **policy_document(policy_of(home, case.dossier, case.job)),
+            "logs": texts, "contents": contents, "blind": blind_document(body),
+            **policy_document(policy_of(home, case.dossier, case.job)),
         }
     )  # fmt: skip
     if cli.out.as_json:
@@ -102,7 +111,8 @@ def show(cli: Cli, job: str, reviewer: str | None, log: bool) -> None:
             (_("Title"), body.title),
             (_("Developer"), names.name(body.developer)),
             (_("Buyer"), names.name(body.buyer)),
-            (_("State"), word("state", case.job.state)),
+            (_("State"), word("state", case.state)),
+            (_("First shown to you"), when(viewed.at)),
             *result_rows(body, case.output.body, names),
         ]
     )
@@ -161,11 +171,17 @@ def show(cli: Cli, job: str, reviewer: str | None, log: bool) -> None:
             ],
         )
     for name, text in texts.items():
-        cli.out.heading(_("What the run printed ({file}); the developer chose these words", file=name))
-        if text is None:
-            cli.out.say(_("It opens only with the other reviewers' shares: no single person can read it."))
-        else:
-            cli.out.block(text)
+        _show_text(cli, _("What the run printed ({file}); the developer chose these words", file=name), text)
+    for name, text in contents.items():
+        _show_text(cli, _("What stands in {file}", file=name), text)
+
+
+def _show_text(cli: Cli, heading: str, text: str | None) -> None:
+    cli.out.heading(heading)
+    if text is None:
+        cli.out.say(_("It opens only with the other reviewers' shares: no single person can read it."))
+    else:
+        cli.out.block(text)
 
 
 def _units(standing: Standing, people: People) -> list[dict[str, Any]]:
@@ -179,17 +195,11 @@ def _units(standing: Standing, people: People) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _logs(home: Acting, case: Case) -> dict[str, str | None]:
-    """What the run printed, by file; None where this reviewer cannot open it alone."""
-    from trustspace.client.review import open_artifact
+def _texts(home: Acting, case: Case, names: Iterable[str]) -> dict[str, str | None]:
+    """What stands in these files; None where this reviewer cannot open one alone."""
+    from trustspace.client.viewing import text_of
 
-    texts: dict[str, str | None] = {}
-    for artifact in own_files(home, case):
-        if artifact.role == "log":
-            texts[artifact.name] = None
-            with contextlib.suppress(PermissionDenied):
-                texts[artifact.name] = open_artifact(home, case, artifact.name).decode("utf-8", "replace")
-    return texts
+    return {name: text_of(home, case, name) for name in names}
 
 
 def _person(person: Person) -> dict[str, Any]:
@@ -219,6 +229,27 @@ def _show_four_eyes(cli: Cli, standing: Standing) -> None:
             )
             for person in standing.people
         ],
+    )
+
+
+@command.command("viewed")
+@pass_cli
+def viewed(cli: Cli) -> None:
+    """List which evidence was shown from this home, to whom, and when first: an auditor's question.
+
+    It is this home's own note, of the desk and of trustspace review show. No line can be changed or taken out from
+    between others unseen; but whoever holds the home can cut off the end, or write all of it anew.
+    """
+    from trustspace.client.viewing import viewings
+
+    found = viewings(cli.acting())
+    cli.out.document({"viewed": [vars(viewing) for viewing in found]})
+    if not found:
+        cli.out.say(_("No evidence was shown from this home yet."))
+        return
+    cli.out.table(
+        (_("First shown"), _("Reviewer"), _("Job"), _("Evidence"), _("Entries in the ledger by then")),
+        [(when(v.at), v.reviewer, short(v.job), short(v.evidence), str(v.log_size)) for v in found],
     )
 
 

@@ -91,11 +91,6 @@ def holders(artifact: Artifact, people: People) -> str:
     return people.names(unit.source_unit for unit in artifact.units)
 
 
-def is_of(artifact: Artifact, unit: str) -> bool:
-    """Whether a source unit decides on a file."""
-    return any(holder.source_unit == unit for holder in artifact.units)
-
-
 def show_together(out: Output, job: Job, people: People, own: str) -> None:
     """What the job of several source units means for one of them, in plain words; nothing for a job of one."""
     from trustspace.domain.bodies import FEWEST_WITHOUT_WORDS

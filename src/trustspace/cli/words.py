@@ -135,6 +135,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "groups": mark("Groups"),
         "result": mark("Result"),
         "withheld_percent": mark("Patients withheld (%)"),
+        "canaries": mark("Canaries: of the audited, those with a changed label (%)"),
         "epsilon": mark("Epsilon (how much at most)"),
         "delta": mark("Delta (the chance that it fails)"),
         "max_gradient_norm": mark("Largest step by one patient"),

@@ -3,6 +3,7 @@
 keys/         signing, opening and data keys    ledger.json   the last checkpoint verified
 tls/          transport key and certificates    state.json    decisions that bind at once
 trust.json    pinned fingerprints               space.json    where the space is
+viewed.jsonl  what was shown to whom first, of evidence (viewing.py)
 
 A party's own home (home.py) holds its root; a reviewer's (reviewers.py) nothing but that person's keys.
 """

@@ -40,6 +40,8 @@ _WORKING: dict[str, tuple[KeyUse, ...]] = {
     "buyer": ("act", "receive"),
     "auditor": ("act",),
 }
+# What the keys of reviewers are called that lie in this home.
+REVIEWER = "reviewer-"
 _OPENING: frozenset[KeyUse] = frozenset({"receive", "review-open"})
 
 
@@ -104,8 +106,8 @@ class PartyHome(Acting):
         uses = dict.fromkeys(use for role in wanted for use in _WORKING[role])
         working = [_new_key(keys, use, use, name) for use in uses]
         for number, person in enumerate(people, 1):
-            working.append(_new_key(keys, f"reviewer-{number}", "review", person))
-            working.append(_new_key(keys, f"reviewer-{number}-open", "review-open", person))
+            working.append(_new_key(keys, f"{REVIEWER}{number}", "review", person))
+            working.append(_new_key(keys, f"{REVIEWER}{number}-open", "review-open", person))
         party = Party(name=name, roles=wanted, root=root.hex(), sequence=1, keys=tuple(working))
         _make_tls(path, key_id(root))
         write_atomic(

@@ -228,12 +228,13 @@ class Request:
     datasets: tuple[DatasetRecord, ...]
 
 
-def request(home: Acting, digest: str) -> Request:
-    """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest.
+def request(home: Acting, digest: str, dossier: Dossier | None = None) -> Request:
+    """Exactly what a job asks, proven: every name in it is pinned, the code is the bytes of the digest. ``dossier`` is
+    the job's, where it was fetched and proven just before.
 
     Of blind code there is nothing to read, also not for its developer: what it has on its own disk it knows.
     """
-    dossier = home.session.job(digest)
+    dossier = dossier or home.session.job(digest)
     job = dossier.job(digest)
     code: dict[str, str] = {}
     readers = {*job.body.source_units, job.body.developer}

@@ -19,6 +19,7 @@ from trustspace.crypto.padding import unpad
 from trustspace.crypto.seal import open_bytes
 from trustspace.crypto.shares import combine, decode_share
 from trustspace.crypto.wrap import seal_to
+from trustspace.domain import states
 from trustspace.domain.binding import (
     EVIDENCE,
     artifact_context,
@@ -72,6 +73,17 @@ class SealedCase:
     comments: Mapping[str, Mapping[str, str]]
 
     @property
+    def state(self) -> str:
+        """The job's state when the case was opened."""
+        return states.at(self.job.state, self.job.body.expires, self.opened)
+
+    @property
+    def own_files(self) -> tuple[Artifact, ...]:
+        """The artifacts that this source unit holds a share of."""
+        unit = self.evidence.source_unit
+        return tuple(a for a in self.output.body.artifacts if any(u.source_unit == unit for u in a.units))
+
+    @property
     def is_from_own_enclave(self) -> bool:
         """Whether this source unit's own enclave made the evidence: of one that dropped out another member's did."""
         members = self.output.body.members
@@ -109,9 +121,7 @@ def open_case(home: Acting, digest: str, reviewer: str) -> Case:
     case = sealed_case(home, digest, reviewer)
     key = home.keys.public(home.key_name("review", reviewer)).hex()
     report = Report.from_bytes(_open_evidence(home, case.output, case.evidence, key, reviewer))
-    _check_report(
-        report, case.job, _concerning(case.output, home.fingerprint), policy_of(home, case.dossier, case.job)
-    )
+    _check_report(report, case.job, _concerning(case), policy_of(home, case.dossier, case.job))
     return Case(**vars(case), report=report)
 
 
@@ -161,14 +171,9 @@ def _open_content(
     return salt, data
 
 
-def _concerning(output: OutputRecord, unit: str) -> tuple[Artifact, ...]:
+def _concerning(case: SealedCase) -> tuple[Artifact, ...]:
     """The artifacts that a source unit may release; logs, and what is its own alone, are not among them."""
-    return tuple(
-        artifact
-        for artifact in output.body.artifacts
-        if artifact.role not in ("log", "own")
-        and any(holder.source_unit == unit for holder in artifact.units)
-    )
+    return tuple(artifact for artifact in case.own_files if artifact.role not in ("log", "own"))
 
 
 def _check_report(report: Report, job: JobRecord, artifacts: tuple[Artifact, ...], policy: Policy) -> None:
@@ -275,7 +280,7 @@ def approve(
                 "The evidence is red.",
                 fix="To approve all the same, give --accept-red and a reason with --comment.",
             )
-    names = artifacts or tuple(a.name for a in _concerning(case.output, home.fingerprint))
+    names = artifacts or tuple(a.name for a in _concerning(case))
     shares = []
     reviewer_key = home.keys.public(home.key_name("review", case.reviewer)).hex()
     for name in names:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -21,8 +20,8 @@ from typing import Annotated, Final, Literal
 from cryptography import x509
 from pydantic import Field, StringConstraints
 
-from trustspace.client.acting import SEALING, Acting, Clock
-from trustspace.client.home import Name, PartyHome, require_name
+from trustspace.client.acting import Acting, Clock
+from trustspace.client.home import REVIEWER, Name, PartyHome, require_name
 from trustspace.crypto.canonical import canonical_json, sha256_hex
 from trustspace.crypto.statement import key_id, verify_signature
 from trustspace.domain.bodies import Digest, Fingerprint, Key, KeyUse, Line, Part, PartyKey, Role
@@ -132,7 +131,7 @@ class ReviewerHome(Acting):
 
         """
         require_name(name)
-        if any((path / file).exists() for file in ("card.json", "party.json", "space.toml")):
+        if any((path / file).exists() for file in ("card.json", "adoption.json", "party.json", "space.toml")):
             raise AlreadyExists(
                 "There is another home in {home} already.",
                 fix="Give --home another directory.",
@@ -142,6 +141,10 @@ class ReviewerHome(Acting):
         path.chmod(0o700)
         transport = new_key()
         keys = FileKeyStore(path / "keys", passphrase)
+        # The card is written last: keys without one are of an attempt that broke off. They are not kept, since they may
+        # be locked otherwise than is wanted now, and nobody vouches for them.
+        for begun in {*keys.names()} & {*_USES}:
+            keys.destroy(begun)
         card = ReviewerCard(
             format=CARD, name=name, review=keys.create_signing_key("review").hex(),
             review_open=keys.create_opening_key("review-open").hex(), request=new_request(transport).decode(),
@@ -328,7 +331,7 @@ def adopt(home: PartyHome, card: ReviewerCard, *, replace: bool = False) -> Revi
         )  # fmt: skip
     if old or not set(card.keys) <= known:
         home.publish(card.keys, without=old)
-    _destroy(home, old)
+    _destroy_given_up(home)
     certificate = home.session.link.enrol_machine(card.request.encode(), card.review)
     adoption = ReviewerAdoption(
         format=ADOPTION, card=card.fingerprint, unit=home.fingerprint, unit_name=home.party.name, trust=home.trust(),
@@ -349,15 +352,22 @@ def remove(home: PartyHome, name: str) -> Removed:
     """
     old = [k for k in home.party.keys if k.use in _USES and k.holder == name]
     if not old:
+        _destroy_given_up(home)
         raise NotFound("This source unit has no reviewer {name}.", name=name[:64])
     home.publish(without=old)
-    return Removed(name, _destroy(home, old))
+    return Removed(name, _destroy_given_up(home))
 
 
-def _destroy(home: PartyHome, keys: Iterable[PartyKey]) -> tuple[str, ...]:
-    public = {key.public for key in keys}
+def _destroy_given_up(home: PartyHome) -> tuple[str, ...]:
+    """Destroy the reviewers' keys in this home that the unit vouches for no longer, also of an attempt that broke off.
+
+    By what the description says now, not by what changes: a break between the two would leave them for good. A key
+    counts while either description names it, the ledger's or the one that lies here: what is destroyed stays so.
+    """
+    standing = home.session.party_body(home.fingerprint)
+    vouched = {key.public for key in (*standing.keys, *home.party.keys)}
     names = [
-        n for n in home.keys.names() if not n.startswith(SEALING) and home.keys.public(n).hex() in public
+        n for n in home.keys.names() if n.startswith(REVIEWER) and home.keys.public(n).hex() not in vouched
     ]
     for name in names:
         home.keys.destroy(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from trustspace.aggregation.paillier.keys import PrivateKey, PublicKey
 from trustspace.aggregation.paillier.scoring import open_blinded, open_scores, unblind
@@ -145,7 +144,7 @@ def unblinded(home: Acting, case: Case, masked: bytes) -> list[float]:
     Of a logistic model the probability. Raises VerificationFailed for a file that is of another job or key, and
     PermissionDenied where it takes other reviewers as well to open the masks.
     """
-    name = next((a.name for a in case.output.body.artifacts if a.role == "own" and _is_of(home, a)), "")
+    name = next((a.name for a in case.own_files if a.role == "own"), "")
     if not name.endswith(BLINDS_ARTIFACT):
         raise NotFound("The output holds no masks of this source unit.")
     blinds = Blinds.from_json(parse_json(open_artifact(home, case, name), limit=MAX_SCORES_BYTES))
@@ -159,10 +158,6 @@ def unblinded(home: Acting, case: Case, masked: bytes) -> list[float]:
         for total in unblind(blinds.key, blinds.slots, numbers, blinds.numbers, blinds.rows)
     ]
     return [sigmoid(score) for score in found] if value["model"] == "logistic" else found
-
-
-def _is_of(home: Acting, artifact: Any) -> bool:
-    return any(unit.source_unit == home.fingerprint for unit in artifact.units)
 
 
 def _masked(data: bytes, job: str, key: str) -> dict[str, str]:

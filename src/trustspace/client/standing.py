@@ -88,12 +88,17 @@ def _person(name: str, record: DecisionRecord | None, case: SealedCase) -> Perso
     comment = case.comments.get(body.comment, {}).get("text", "")
     if body.verdict != "approve":
         return Person(name, body.verdict, 0, comment, body.reasons)
-    return Person(name, "lapsed" if body.expires < case.opened else "approve", body.expires, comment)
+    return Person(name, "lapsed" if _has_lapsed(record, case) else "approve", body.expires, comment)
 
 
 def _unit(case: SealedCase, unit: str, found: list[DecisionRecord], hidden: bool) -> Unit:
     grant = case.dossier.view.get(GrantRecord, case.job.grants.get(unit, ""))
-    verdicts = [d.body.verdict for d in found if d.source_unit == unit]
-    closed = not hidden and bool({"reject", "changes"} & set(verdicts))
+    theirs = [d for d in found if d.source_unit == unit]
+    closed = not hidden and any(d.body.verdict != "approve" for d in theirs)
     required = grant.body.reviewer_threshold if grant else 1
-    return Unit(unit, required, None if hidden else verdicts.count("approve"), closed)
+    approved = sum(d.body.verdict == "approve" and not _has_lapsed(d, case) for d in theirs)
+    return Unit(unit, required, None if hidden else approved, closed)
+
+
+def _has_lapsed(record: DecisionRecord, case: SealedCase) -> bool:
+    return record.body.expires < case.opened

@@ -123,8 +123,12 @@ def _parse(data: bytes, names: list[str], delimiter: str, header_lines: int) -> 
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(data),
+            # By this thread alone: those of Arrow's can still be at work when a file is refused, and save little.
             read_options=pyarrow.csv.ReadOptions(
-                column_names=names, skip_rows=header_lines, block_size=max(1 << 20, min(len(data), 1 << 25))
+                use_threads=False,
+                column_names=names,
+                skip_rows=header_lines,
+                block_size=max(1 << 20, min(len(data), 1 << 25)),
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(

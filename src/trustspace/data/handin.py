@@ -23,6 +23,8 @@ from trustspace.errors import InvalidInput
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MIN_SPLIT_KEY_BYTES = 16
 MOST_WITHHELD_PERCENT = 50
+# Of the audited patients: at least half of them stay as they are, to say what the model gives away of such.
+MOST_CANARIES_PERCENT = 50
 # Of fewer, coins could withhold all or none.
 FEWEST_TO_WITHHOLD_FROM = 8
 
@@ -74,7 +76,7 @@ def draw_withheld(patients: Sequence[str], percent: int, key: bytes) -> Draw:
     Training Run"). A few more, who are not audited, are withheld whatever the coins say: one deviation of the coins'
     number, so that they seldom leave fewer than ``percent``. Order and coins are HMAC-SHA256(key, patient).
     Raises InvalidInput when ``percent`` is not 0 to 50, the key is shorter than 16 bytes, or the patients are fewer
-    than FEWEST_TO_WITHHOLD_FROM.
+    than FEWEST_TO_WITHHOLD_FROM, or so few that the coins leave none.
     """
     if not 0 <= percent <= MOST_WITHHELD_PERCENT:
         raise InvalidInput("{percent} percent cannot be withheld.", fix="Choose 0 to 50.", percent=percent)
@@ -93,7 +95,39 @@ def draw_withheld(patients: Sequence[str], percent: int, key: bytes) -> Draw:
     # Of 2 n coins the number of heads deviates by the root of n / 2.
     more = math.ceil(math.sqrt(wanted / 2))
     withheld[order[tossed : tossed + more]] = True
+    if bool(withheld.all()):
+        raise _too_few(len(patients), percent)
     return Draw(withheld, audited)
+
+
+def draw_canaries(
+    patients: Sequence[str], audited: npt.NDArray[np.bool_], percent: int, classes: int, key: bytes
+) -> npt.NDArray[np.int64]:
+    """By how many classes the label of each patient is moved on, [patients]: 0 for whoever is no canary.
+
+    ``percent`` of the audited patients, rounded up, are canaries, drawn under a key of its own so that no coin has a
+    part in it: who is one is as often in as out, and the coins of the others stay as fair as they were. Each is moved
+    by 1 to ``classes`` - 1, all as likely. Audit by mislabelled records: Aerni, Zhang and Tramèr 2024, "Evaluations
+    of Machine Learning Privacy Defenses are Misleading", section 4. Nobody is one where there is but one class.
+    Raises InvalidInput when ``percent`` is not 0 to 50 or the key is shorter than 16 bytes.
+    """
+    if not 0 <= percent <= MOST_CANARIES_PERCENT:
+        raise InvalidInput(
+            "{percent} percent of the audited patients cannot be canaries.",
+            fix="Choose 0 to 50.",
+            percent=percent,
+        )
+    _require_key(key)
+    shifts = np.zeros(len(patients), dtype=np.int64)
+    if percent == 0 or classes < 2:
+        return shifts
+    places = [int(place) for place in np.flatnonzero(audited)]
+    tags = {place: hmac.digest(key, patients[place].encode(), "sha256") for place in places}
+    # The first half of a tag is the place in the order, the rest says by how much.
+    order = sorted(tags, key=lambda place: tags[place][:16])
+    for place in order[: -(-len(order) * percent // 100)]:
+        shifts[place] = 1 + int.from_bytes(tags[place][16:]) % (classes - 1)
+    return shifts
 
 
 def to_memfd(table: pa.Table, name: str) -> int:

@@ -173,6 +173,12 @@ def look_and_grant(play: Play) -> None:
     stage.scene("scene.grant")
     first = play.hospitals[0]
     _show_request(play, first, jobs.request(first.home, play.job))
+    grant(play)
+
+
+def grant(play: Play) -> None:
+    """Every hospital grants the job, for one run."""
+    stage, first = play.stage, play.hospitals[0]
     for hospital in play.hospitals:
         jobs.grant(hospital.home, play.job, reviewers=(hospital.reviewer,), runs=1)
     stage.does(

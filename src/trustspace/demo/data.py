@@ -39,9 +39,8 @@ class Site:
     leaning: float
 
 
-# Sized so that the smallest still withholds 24 patients, where a policy demands 20 by default, and that the two
-# findings can be told apart among them whatever the draw: with 30 and with 40 percent withheld, no evidence was red
-# in 5000 other draws.
+# Sized so that the smallest withholds 28 patients on average, where a policy demands 20 by default. Fair coins decide,
+# so that once in 140 runs it withholds fewer: again.py is for that.
 SITES = (
     Site("university", 50, 96, 0.0),
     Site("screening", 30, 74, -1.0),

@@ -100,7 +100,6 @@ def decide(play: Play) -> None:
         if hospital is play.hospitals[-1]:
             veto.without_the_last()
         comment = _comment(play, case.report)
-        # A red verdict is not approved here: the story would end, as it should.
         review.approve(hospital.home, case, comment=comment)
         said.append((hospital.reviewer, hospital.name, comment))
     columns = [stage.say("who.reviewer"), stage.say("col.party"), stage.say("col.comment")]

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.text import Text
 
-from trustspace.demo import asking, delivering, forgers, impostors, running, sums, thieves
+from trustspace.demo import again, asking, delivering, forgers, impostors, running, sums, thieves
 from trustspace.demo.cast import Play, move_in
 from trustspace.demo.data import load
 from trustspace.demo.figures import BAR_FROM, Auc, bar, plot
@@ -70,6 +70,7 @@ def _play(root: Path, stage: Stage, processes: Processes, json_path: Path | None
     play.tried(impostors.false_buyer(play))
     asking.look_and_grant(play)
     running.run_job(play)
+    again.until_not_red(play)
     stage.scene("scene.waiting")
     play.tried(sums.altered_contribution(play))
     play.tried(thieves.buyer_before_approval(play))

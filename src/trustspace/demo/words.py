@@ -283,6 +283,26 @@ STORY: dict[str, tuple[str, str]] = {
     "col.artifact": ("artifact", "产出文件"),
     "col.sealed": ("sealed bytes", "密文字节"),
     "col.opens": ("opens", "开启条件"),
+    # Now and then, after 5
+    "again.note": (
+        "Submit it again as it is: chance withheld patients on whom it cannot be judged.",
+        "请原样重新提交：本次随机留出的患者不足以评判模型。",
+    ),
+    "again.changes": (
+        (
+            "{reviewer} of {name} finds the evidence red ({checks}). Who is withheld is drawn by lot, and with so few "
+            "patients the lot can fall badly. One person alone may not approve what is red: asks for changes, which "
+            "closes this output for everybody."
+        ),
+        (
+            "{name}的{reviewer}看到证据为红色（{checks}）。留出哪些患者由随机抽取决定，患者很少时可能抽得不巧。"
+            "红色结果不得由一人单独批准：要求修改，该产出对所有人就此关闭。"
+        ),
+    ),
+    "again.submitted": (
+        "Answers with the same job, {job}, for which other patients are drawn. The buyer agrees again.",
+        "以同一任务作答（{job}），这次会另行抽取留出患者。使用单位再次会签。",
+    ),
     # 6
     "scene.waiting": ("A sealed output, and nobody's yet", "密封的产出，尚不属于任何人"),
     "held": (
@@ -319,6 +339,10 @@ STORY: dict[str, tuple[str, str]] = {
     "review.comment.references": (
         "Beside models trained anew it hardly stands out; we accept the rest of doubt.",
         "与重新训练的模型相比并不突出；我们接受其余的不确定性。",
+    ),
+    "review.comment.canaries": (
+        "Such patients would stand out more than ours do.",
+        "这类患者本就比本院患者更易被认出。",
     ),
     "review.comment.reexecution": ("We know why.", "原因我们已知悉。"),
     "review.comment.differential_privacy": ("The noise is enough for us.", "噪声对我们已足够。"),

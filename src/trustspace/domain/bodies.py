@@ -104,7 +104,7 @@ class Policy(Part):
     model needs: ``reference_trainings`` anew on random halves of the patients (0: none),
     ``reference_trainings_on_amber`` where the first look leaves a doubt, and by ``reexecution`` the same training once
     more, for the same bytes. ``minimum_block`` is the fewest patients by which what two outputs are about may differ. A
-    table's sum fails where the two largest are more than ``dominance_percent`` of it, or the second largest knows the
+    table's sum fails where the two largest are ``dominance_percent`` of it or more, or the second largest knows the
     largest to within ``p_percent``. ``privacy_millis`` is the differential privacy that all jobs together may spend, in
     thousandths of epsilon. The remaining fields are where a measure is worth a look, and where it fails: areas under
     the curve and tail rates in thousandths, the audited epsilon in thousandths, room in a file in percent of the

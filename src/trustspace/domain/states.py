@@ -87,6 +87,11 @@ COARSE: dict[str, str] = {
 }  # fmt: skip
 
 
+def at(state: str, expires: int, now: int) -> str:
+    """A job's state at a time: no statement says that a job has expired, so that a replay alone does not tell."""
+    return JOB.get((state, "*expired"), state) if now > expires else state
+
+
 def coarse_state(moves: tuple[tuple[int, str], ...], now: int, slot_seconds: int) -> str:
     """What a developer or buyer is told: the coarse state as of the last slot's beginning.
 

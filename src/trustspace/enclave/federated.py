@@ -2,6 +2,11 @@
 
 What leaves this process is a protected vector. Sums are opened here, in the enclaves of the members, and the
 model lives in memory that the worker reads: with the worker's update that is two times the model.
+
+With differential privacy a round's update is trained once in a run, whatever becomes of its attempts, and nothing that
+rows decided goes up beside it. The secret of its noise is drawn for the run and never kept: an enclave that goes on
+from a checkpoint draws another, and the data key that it gets for that counts as a run of the grant, each of which is
+paid for.
 """
 
 from __future__ import annotations
@@ -30,10 +35,12 @@ from trustspace.enclave.rounds import NOTE_BYTES, Rounds
 from trustspace.enclave.sums import Sum
 from trustspace.enclave.transcript import Transcript
 from trustspace.enclave.vectors import Reals, Update, UpdateSum
-from trustspace.enclave.worker import TrainingWorker
+from trustspace.enclave.worker import Trained, TrainingWorker
 from trustspace.errors import InvalidInput, TrustspaceError, Unavailable
 from trustspace.evidence.facts import Repeated
+from trustspace.jobs.claim import Part, PrivateTraining, seen
 from trustspace.jobs.federation import (
+    NOTHING_COUNTED,
     EarlyStop,
     RoundMetrics,
     platform_from_sums,
@@ -58,6 +65,8 @@ class Progress:
     measured: list[float] = field(default_factory=list)
     # Who was there to open the last sum.
     openers: tuple[str, ...] = ()
+    # What this member's worker did in all rounds that it trained, where they are private.
+    private: Part | None = None
 
     def note(self, found: Sum) -> None:
         """Remember whose updates a sum holds."""
@@ -112,17 +121,30 @@ class JointTraining:
         return progress
 
     def measure(self, progress: Progress, numbers: Sequence[float]) -> list[float]:
-        """The last sum: what each domain measured on its withheld patients."""
+        """The last sum: what each domain measured on its withheld patients; nothing of them where it is private."""
+        if self._parameters.privacy is not None:
+            numbers = NOTHING_COUNTED
         if not progress.measured:
             # The next one, also where training stopped early: the members meet round by round.
             number = progress.round + 1
             found = self._rounds.sum(number, self.commitment(progress), lambda: Reals(numbers))
             progress.measured = decode_reals(found.words, len(found.members))
+            if self._parameters.privacy is not None and any(progress.measured):
+                raise RoundFailed(
+                    "disagreement", "A member of a private training measured something for all."
+                )
             self._note(progress, found)
             progress.round = number
             self._keep(progress)
             self._kept()
         return progress.measured
+
+    def account(self, progress: Progress, patients: int) -> PrivateTraining | None:
+        """What this member's rounds are worth to each of its ``patients``; None where nothing is claimed."""
+        part = progress.private
+        if self._parameters.privacy is None or part is None:
+            return None
+        return seen(self._parameters, part, self._worker.account(part.steps), patients)
 
     def commitment(self, progress: Progress) -> str:
         """What this member holds, so that only the last sum's members can compare it."""
@@ -210,7 +232,7 @@ class JointTraining:
         return Progress(
             checkpoint.round, secret or bytes.fromhex(facts["secret"]), platform, facts["rows"],
             [RoundMetrics(**entry) for entry in facts["history"]], sets, [float(text) for text in facts["measured"]],
-            tuple(facts["openers"]),
+            tuple(facts["openers"]), Part.from_json(facts["private"]) if facts["private"] else None,
         )  # fmt: skip
 
     def _keep(self, progress: Progress) -> None:
@@ -227,6 +249,7 @@ class JointTraining:
             "history": [entry.to_json() for entry in progress.history], "sets": _lengths(progress.sets),
             "transcript": self._transcript.digest if self._transcript is not None else "",
             "measured": [repr(value) for value in progress.measured], "openers": list(progress.openers),
+            "private": progress.private.to_json() if progress.private is not None else {},
         }  # fmt: skip
         self._saving = threading.Thread(
             target=_save, args=(self._checkpoints, progress.round, facts, arrays), name="checkpoint"
@@ -251,11 +274,11 @@ class JointTraining:
                 trained = self._worker.round(number)
                 after = hashlib.sha256(_raw(self._worker.update)).digest(), trained
                 self.repeated = "same" if before == after else "other"
-            weight = min(trained.rows, terms.weight_cap) / terms.weight_cap
-            extras = (
-                weight, float(trained.rows), trained.rows * trained.loss,
-                float(trained.validation_rows), trained.validation_rows * trained.validation_loss,
-            )  # fmt: skip
+            weight, extras = self._beside(trained)
+            if trained.private is not None:
+                progress.private = (
+                    progress.private.then(trained.private) if progress.private else trained.private
+                )
             try:
                 return Update(
                     self._worker.update,
@@ -276,7 +299,7 @@ class JointTraining:
             )  # fmt: skip
             self._kept()
             self._step(opened, len(found.members))
-        _, rows, loss, watching, watched = opened.extras
+        rows, loss, watching, watched = opened.extras[1:] or (0.0,) * 4
         progress.history.append(
             RoundMetrics(
                 participants=len(found.members),
@@ -286,6 +309,20 @@ class JointTraining:
         )
         self._note(progress, found)
         progress.round = number
+
+    def _beside(self, trained: Trained) -> tuple[float, tuple[float, ...]]:
+        """How much this member counts, and the exact numbers that go up with its update: that weight first.
+
+        Beside a private update there is nothing that its rows decided: all members count the same.
+        """
+        if self._parameters.privacy is not None:
+            return 1.0, (1.0,)
+        cap = self._federated.weight_cap
+        weight = min(trained.rows, cap) / cap
+        return weight, (
+            weight, float(trained.rows), trained.rows * trained.loss,
+            float(trained.validation_rows), trained.validation_rows * trained.validation_loss,
+        )  # fmt: skip
 
     def _step(self, opened: UpdateSum, members: int) -> None:
         """The server's step, taken by every member: bit for bit the same."""

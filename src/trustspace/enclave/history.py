@@ -92,28 +92,37 @@ class History:
         )
 
     def record(self, record: Record) -> None:
-        """Remember durably; an older record of the same job gives way. Raises Unavailable when the disk refuses."""
-        sealed = seal_bytes(self._seal_key, _context(record.job), _packed(record))
-        write_atomic(self._directory / record.job, sealed)
+        """Remember durably; an older record of the same job gives way, but for what it tells of whom and more exactly.
 
-    def concerning(self, job: JobRecord) -> list[Record]:
-        """What other jobs made for the same buyer or the same developer; errors as :meth:`records`."""
+        A run that is begun again knows no patients at first, and what the earlier one made may be known all the same.
+        Raises Unavailable when the disk refuses, VerificationFailed as :meth:`records`.
+        """
+        path = self._directory / record.job
+        if path.exists() and _exactness(older := self._read(path).trace) > _exactness(record.trace):
+            record = replace(record, trace=older)
+        write_atomic(path, seal_bytes(self._seal_key, _context(record.job), _packed(record)))
+
+    def concerning(self, job: JobRecord, *, rows: bool = True) -> list[Record]:
+        """What other jobs made for the same buyer or the same developer; the rest as :meth:`records`."""
         body = job.body
         return self.records(
             lambda record: (
                 record.job != job.statement
                 and (record.buyer == body.buyer or record.developer == body.developer)
-            )
+            ),
+            rows=rows,
         )
 
-    def records(self, wanted: Callable[[Record], bool] = lambda _: True) -> list[Record]:
-        """Every record that is wanted, the oldest first.
+    def records(
+        self, wanted: Callable[[Record], bool] = lambda _: True, *, rows: bool = True
+    ) -> list[Record]:
+        """Every record that is wanted, the oldest first; without ``rows``, nothing that is as long as the data.
 
         Raises:
             VerificationFailed: a record is damaged, or was not sealed by this enclave.
 
         """
-        found = [record for record in self._all() if wanted(record)]
+        found = [record if rows else _without_rows(record) for record in self._all() if wanted(record)]
         return sorted(found, key=lambda record: (record.trace.output.made, record.job))
 
     def pseudonyms(self, texts: Sequence[str] | Sequence[bytes], purpose: str) -> People:
@@ -127,16 +136,18 @@ class History:
 
     def _all(self) -> Iterator[Record]:
         for path in sorted(self._directory.iterdir()):
-            if not _NAME.fullmatch(path.name):
-                continue
-            try:
-                yield _unpacked(open_bytes(self._seal_key, _context(path.name), path.read_bytes()), path.name)
-            except (TrustspaceError, ValueError, KeyError, TypeError, OSError, zlib.error):
-                raise VerificationFailed(
-                    "The enclave's record {file} of an earlier output is damaged.",
-                    fix="Put the file back from a backup. Without it nobody can say what outputs tell together.",
-                    file=path.name,
-                ) from None
+            if _NAME.fullmatch(path.name):
+                yield self._read(path)
+
+    def _read(self, path: Path) -> Record:
+        try:
+            return _unpacked(open_bytes(self._seal_key, _context(path.name), path.read_bytes()), path.name)
+        except (TrustspaceError, ValueError, KeyError, TypeError, OSError, zlib.error):
+            raise VerificationFailed(
+                "The enclave's record {file} of an earlier output is damaged.",
+                fix="Put the file back from a backup. Without it nobody can say what outputs tell together.",
+                file=path.name,
+            ) from None
 
     def _secret(self) -> bytes:
         """Drawn once. Without it records that are there could not be read, and are not forgotten silently."""
@@ -156,8 +167,9 @@ class History:
 class Past:
     """What one run is told of the past, and where it notes what it makes.
 
-    ``known``: every output for the same buyer or developer, but for the job's own: of one job no enclave helps to
-    open two sums that differ (journal.py). ``start``: what is known before the data are open.
+    ``known``: outputs to compare with besides those of the ``history`` for the same buyer or developer, but for the
+    job's own: of one job no enclave helps to open two sums that differ (journal.py). ``start``: what is known before
+    the data are open.
     """
 
     history: History = field(repr=False)
@@ -169,7 +181,7 @@ class Past:
     def of(
         cls, history: History, records: Sequence[Record], view: View, job: JobRecord, unit: str, now: int
     ) -> Self:
-        """Of a job that begins ``now``, seconds since 1970; ``records`` are those that concern it."""
+        """Of a job that begins ``now``, seconds since 1970; ``records`` are compared with, whoever they were for."""
         start = started(view, job, unit, now)
         return cls(history, tuple(record.trace for record in records), start, job)
 
@@ -178,7 +190,7 @@ class Past:
         self.history.record(record_of(self.job, handed, trace))
 
     def earlier(self) -> tuple[Trace, ...]:
-        """What is known, and what other runs have noted since this one began.
+        """What is known by now, also of runs that began after this one.
 
         Asked after this run's own :meth:`note`: of two runs at one time at least one then sees the other.
         """
@@ -235,10 +247,10 @@ def counted(trace: Trace, parameters: Parameters, rows: Rows) -> Trace:
 def _contents(history: History, rows: Rows, columns: tuple[str, ...]) -> People:
     """A pseudonym of what each row says, [rows of the dataset]: of the second such row another one."""
     texts = [b""] * len(rows.names)
-    for side in (rows.training, rows.judging, rows.validation):
-        if side is not None:
-            for place, text in zip(side.patients, _texts(side.table, columns), strict=True):
-                texts[place] = text
+    for side in rows.sides:
+        # As the source unit has them: a canary is the same person under another job, with another label.
+        for place, text in zip(side.patients, _texts(side.recorded, columns), strict=True):
+            texts[place] = text
     seen: dict[bytes, int] = {}
     numbered = []
     for text in texts:
@@ -256,6 +268,16 @@ def _texts(table: pa.Table, columns: tuple[str, ...]) -> Iterator[bytes]:
                 content = value if isinstance(value, bytes) else repr(value).encode()
                 digest.update(f"{name} {len(content)} ".encode() + content)
             yield digest.digest()
+
+
+def _without_rows(record: Record) -> Record:
+    return replace(record, trace=replace(record.trace, people=None, contents=None, counts=None))
+
+
+def _exactness(trace: Trace) -> int:
+    """How much a trace tells of whom an output is: nothing, which patients, also which of them each count counts."""
+    shown = trace.counts is not None and any(trace.counts.shown)
+    return (trace.people is not None) + shown
 
 
 def _no_key() -> VerificationFailed:

@@ -20,7 +20,7 @@ from trustspace.data.handin import to_memfd
 from trustspace.domain.bodies import Policy
 from trustspace.enclave.failure import Control
 from trustspace.enclave.handed import closing, data_of, sealed
-from trustspace.enclave.opening import Rows
+from trustspace.enclave.opening import Rows, Side
 from trustspace.enclave.private import private_inputs
 from trustspace.errors import InvalidInput, TrustspaceError
 from trustspace.evidence.facts import Judgement, Repeated, read_evaluation
@@ -32,8 +32,9 @@ from trustspace.jobs.losses import LOSSES_ARTIFACT, read_losses, read_reference_
 from trustspace.jobs.sections import METRICS_ARTIFACT
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.tensors import write_tensors
+from trustspace.privacy.audit import CONFIDENCE
 from trustspace.privacy.groups import measure_groups
-from trustspace.privacy.membership import by_patient, exposed, measure
+from trustspace.privacy.membership import Membership, by_patient, exposed, measure
 from trustspace.privacy.references import measure_references, random_halves, scores
 from trustspace.sandbox.config import Limits
 from trustspace.sandbox.launcher import Launcher, Task
@@ -70,19 +71,22 @@ class Judge:
         nothing could be measured, since who has nothing to say must not show by its silence.
         """
         nothing = [0.0] * measure_length(self._parameters)
-        if self._rows.withheld.num_rows == 0:
+        rows, sides = self._rows, self._sides
+        if rows.withheld.num_rows == 0:
             return Judgement(), nothing
-        withheld = closing(to_memfd(self._rows.withheld, "withheld"))
-        with (
-            sealed(model, "model") as weights,
-            withheld as judged_rows,
-            sealed(handed, "unrounded") as unrounded,
-        ):
+        with ExitStack() as stack:
             # Judging is not worth waiting for a GPU.
-            given = self._code() | {"model": weights, "data": judged_rows, "members": self._inputs["data"]}
-            given |= {"unrounded": unrounded} if handed != model else {}
-            rows = self._rows.train.num_rows + self._rows.withheld.num_rows
-            found = self._run("evaluate", given, replace(self._left(_loss_bytes(rows, 1)), gpu=False))
+            given = self._code() | {"members": self._inputs["data"]}
+            tables = {"data": rows.withheld}
+            if rows.canaries is not None:
+                tables |= {"members": rows.known.table, "canaries": rows.canaries.table}
+            for name, table in tables.items():
+                given[name] = stack.enter_context(closing(to_memfd(table, name)))
+            given["model"] = stack.enter_context(sealed(model, "model"))
+            if handed != model:
+                given["unrounded"] = stack.enter_context(sealed(handed, "unrounded"))
+            count = sum(side.table.num_rows for side in sides.values())
+            found = self._run("evaluate", given, replace(self._left(_loss_bytes(count, 1)), gpu=False))
         try:
             training, unseen, before = read_evaluation(data_of(found, METRICS_ARTIFACT))
             numbers = nothing
@@ -91,8 +95,7 @@ class Judge:
                 # What no rows can give is this worker's doing: it must not spoil everybody's metrics.
                 measured(self._parameters, numbers)
             losses = read_losses(
-                data_of(found, LOSSES_ARTIFACT),
-                {"training": self._rows.train.num_rows, "withheld": self._rows.withheld.num_rows},
+                data_of(found, LOSSES_ARTIFACT), {name: side.table.num_rows for name, side in sides.items()}
             )
             if self._parameters.is_joint and numbers[0] != losses["withheld"][1].sum():
                 # A number of rows beyond those there are would carry something else into everybody's metrics.
@@ -100,7 +103,8 @@ class Judge:
             self._losses = losses["training"], losses["withheld"]
         except (TrustspaceError, StopIteration):
             return Judgement(), nothing
-        return self._membership(Judgement(training, unseen, unrounded=before), *self._losses), numbers
+        judgement = self._membership(Judgement(training, unseen, unrounded=before), *self._losses)
+        return replace(judgement, canaries=self._canaries(losses.get("canaries"))), numbers
 
     def complete(self, judgement: Judgement, again: Callable[[], Repeated] | None = None) -> Judgement:
         """The rest: the same training ``again`` for the same bytes, and trainings anew to compare with."""
@@ -128,9 +132,29 @@ class Judge:
 
     # -- parts of it
 
+    @property
+    def _sides(self) -> dict[str, Side]:
+        """Whose losses are asked for, by what the program calls them: canaries are on a side of their own."""
+        rows = self._rows
+        known = {"training": rows.known, "withheld": rows.judging}
+        return known if rows.canaries is None else known | {"canaries": rows.canaries}
+
+    def _canaries(self, losses: Losses | None) -> Membership | None:
+        """How well canaries that are in can be told from those that are out; None where there are none on a side."""
+        rows = self._rows
+        if losses is None or rows.canaries is None:
+            return None
+        loss, people = by_patient(*losses, rows.canaries.patients)
+        inside = np.isin(people, rows.training.patients)
+        try:
+            # A coin decided about each of them.
+            return measure(loss[inside], loss[~inside], np.ones(int(inside.sum()), dtype=bool))
+        except InvalidInput:
+            return None
+
     def _membership(self, judgement: Judgement, training: Losses, withheld: Losses) -> Judgement:
         rows = self._rows
-        inside, people = by_patient(*training, rows.training.patients)
+        inside, people = by_patient(*training, rows.known.patients)
         outside, unseen = by_patient(*withheld, rows.judging.patients)
         try:
             found = measure(inside, outside, rows.audited[people], rows.audited[unseen])
@@ -144,12 +168,12 @@ class Judge:
         return tuple((self._rows.names[people[place]], share) for place, share in found)
 
     def _compare(self, judgement: Judgement, count: int) -> Judgement:
-        """Train ``count`` models anew, each on a random half of all patients, and compare the model with them."""
+        """Train ``count`` models anew, each on a random half of all patients but canaries, and compare with them."""
         rows, losses = self._rows, self._losses
         assert losses is not None
-        patients = np.concatenate([rows.training.patients, rows.judging.patients])
+        patients = np.concatenate([rows.known.patients, rows.judging.patients])
         halves = random_halves(len(rows.names), count, np.random.default_rng(list(rows.evidence_key)))
-        table = pa.concat_tables([rows.train, rows.withheld])
+        table = pa.concat_tables([rows.known.table, rows.withheld])
         further = {"halves": write_tensors({"inside": halves[:, patients].astype(np.uint8)})}
         further |= private_inputs(self._parameters, patients)
         with ExitStack() as stack:
@@ -164,7 +188,7 @@ class Judge:
         used &= np.concatenate([flags for _, flags in losses])
         own, people = by_patient(target, used, patients)
         anew = np.stack([by_patient(loss, used, patients)[0] for loss in each])
-        member = np.isin(people, rows.training.patients)
+        member = np.isin(people, rows.known.patients)
         squared = self._parameters.training().task == "regression"
         try:
             compared = measure_references(
@@ -177,9 +201,11 @@ class Judge:
             for name, rows_of in groups_of(table, self._parameters).items()
         }
         how = scores(own, anew, halves[:, people], squared=squared)[compared.name]
+        # The better of the scores was taken: as in the whole, each has its part of the error that is allowed.
+        sure = 1.0 - (1.0 - CONFIDENCE) / len(compared.each)
         return replace(
             judgement, references=compared, exposed=self._named(people, compared.exposed),
-            groups=measure_groups(how, member, inside),
+            groups=measure_groups(how, member, inside, sure),
         )  # fmt: skip
 
     def _code(self) -> dict[str, int]:

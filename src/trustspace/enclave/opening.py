@@ -6,6 +6,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from trustspace.domain.binding import code_binding, dataset_context, run_binding
 from trustspace.domain.bodies import CodeRelease, Dataset, Evidence, Grant, KeyRelease, Policy
 from trustspace.domain.records import DatasetRecord, GrantRecord, JobRecord
 from trustspace.domain.statements import dump
+from trustspace.enclave.canaries import exchanged
 from trustspace.enclave.datasets import DatasetStore
 from trustspace.enclave.failure import RunError
 from trustspace.errors import InvalidInput, VerificationFailed
@@ -83,16 +85,33 @@ class Order:
 class Side:
     """Rows of some patients: what a job may see of them, and whose each row is.
 
-    ``patients``: for each row the number of its patient in the domain's list, int64 [rows].
+    ``patients``: for each row the number of its patient in the domain's list, int64 [rows]. ``labels``: the target's
+    column as the source unit has it, where a job sees another one.
     """
 
     table: pa.Table
     patients: NDArray[np.int64] = field(repr=False)
+    labels: pa.ChunkedArray | None = field(default=None, repr=False)
+    target: str = ""
 
     @property
     def patient_count(self) -> int:
         """How many patients these rows are of."""
         return len(np.unique(self.patients))
+
+    @property
+    def recorded(self) -> pa.Table:
+        """The rows as the source unit has them, whatever label a job is given."""
+        if self.labels is None:
+            return self.table
+        at = self.table.column_names.index(self.target)
+        return self.table.set_column(at, self.table.schema.field(at), self.labels)
+
+    def part(self, kept: NDArray[np.bool_]) -> Side:
+        """Some of the rows, bool [rows]."""
+        mask = pa.array(kept)
+        labels = None if self.labels is None else self.labels.filter(mask)
+        return Side(self.table.filter(mask), self.patients[kept], labels, self.target)
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,8 @@ class Rows:
     of which of them a fair coin decided whether they are withheld, bool [patients]. ``checkpoint_key`` is derived from
     the data key: whoever may not open the data cannot open a checkpoint. So is ``evidence_key``, from which chance in
     judging comes: the same job gives the same report, and nobody else can foresee it.
+    ``canaries``: the rows of audited patients whose label was exchanged, also in ``training`` where the coin put them
+    in. Nothing is judged by them but how well they are told apart: ``judging`` has none, and ``known`` leaves them out.
     """
 
     training: Side
@@ -113,6 +134,20 @@ class Rows:
     checkpoint_key: bytes = field(repr=False)
     evidence_key: bytes = field(repr=False)
     validation: Side | None = None
+    canaries: Side | None = None
+
+    @cached_property
+    def known(self) -> Side:
+        """What the job sees, without the canaries among it."""
+        if self.canaries is None:
+            return self.training
+        return self.training.part(~np.isin(self.training.patients, self.canaries.patients))
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """All that together hold every row; of canaries that are in, twice."""
+        each = (self.training, self.judging, self.validation, self.canaries)
+        return tuple(side for side in each if side is not None)
 
     @property
     def train(self) -> pa.Table:
@@ -121,7 +156,7 @@ class Rows:
 
     @property
     def withheld(self) -> pa.Table:
-        """What the job never sees."""
+        """What the job never sees, of patients whose label is their own."""
         return self.judging.table
 
     @property
@@ -131,7 +166,7 @@ class Rows:
 
     @property
     def withheld_patients(self) -> int:
-        """How many patients the job never sees."""
+        """How many patients the model is judged on: the job never sees them, and their label is their own."""
         return self.judging.patient_count
 
 
@@ -203,36 +238,45 @@ def divide(
 ) -> Rows:  # fmt: skip
     """Split a dataset's rows by patient ("": every row is one) for one job, and keep of them what it asked for.
 
+    Canaries, as many as the job agreed to, are drawn here as well, and stand with their exchanged label.
     ``key`` is the data key, ``job`` the job's digest: who does not have the key cannot tell who was withheld.
     Raises InvalidInput when the patients are too few.
     """
-    split_key, checkpoint_key, watch_key, evidence_key = (
+    split_key, checkpoint_key, watch_key, evidence_key, canary_key = (
         hmac.digest(key, b"trustspace " + purpose + b" v1" + job, "sha256")
-        for purpose in (b"split", b"checkpoint", b"validation", b"evidence")
+        for purpose in (b"split", b"checkpoint", b"validation", b"evidence", b"canaries")
     )
     watching = parameters.federated.validation_percent if parameters.federated is not None else 0
     codes, names = patient_keys(table, patient_column or None)
     draw = draw_withheld(names, parameters.terms.withheld_percent, split_key)
     watchers, audited = np.zeros(len(names), dtype=bool), draw.audited
     if watching:
-        # From those whom no coin concerns: else the coins of the rest would not be fair. Where there are none, no coin
-        # counts.
+        # From those whom no coin concerns, and as many as half of the coins would leave: else the coins of the rest
+        # would not be fair. Where there are too few of them, no coin counts.
         apart = np.flatnonzero(~draw.withheld & ~audited)
-        wanted = int((~draw.withheld).sum()) * watching
-        if wanted > 90 * len(apart):
-            apart, audited = np.flatnonzero(~draw.withheld), np.zeros_like(audited)
-        share = -(-wanted // len(apart))
+        wanted = (len(apart) + int(audited.sum()) // 2) * watching
+        share = -(-wanted // max(1, len(apart)))
+        # One of them at least must be left, and nine of ten is the most that is drawn.
+        if share > 90 or share * len(apart) > 100 * (len(apart) - 1):
+            apart, audited, share = np.flatnonzero(~draw.withheld), np.zeros_like(audited), watching
         watchers[apart] = drawn([names[place] for place in apart], share, watch_key)
+
+    # After the watchers: where no coin counts, nobody is a canary.
+    shown = exchanged(table, codes, names, audited, parameters, canary_key)
+    target = parameters.train.target if parameters.train is not None and shown.canaries.any() else ""
 
     def side(chosen: NDArray[np.bool_]) -> Side:
         kept = chosen[codes]
-        return Side(table.filter(pa.array(kept)).select(list(columns)), codes[kept])
+        mask, changed = pa.array(kept), bool((chosen & shown.canaries).any())
+        labels = table.column(target).filter(mask) if changed else None
+        return Side(shown.table.filter(mask).select(list(columns)), codes[kept], labels, target)
 
     training = side(~draw.withheld & ~watchers)
     record_bytes = max(1, training.table.nbytes // max(1, training.table.num_rows))
     return Rows(
-        training, side(draw.withheld), tuple(names), audited, record_bytes, checkpoint_key, evidence_key,
-        side(watchers) if watching else None,
+        training, side(draw.withheld & ~shown.canaries), tuple(names), audited, record_bytes, checkpoint_key,
+        evidence_key, side(watchers) if watching else None,
+        side(shown.canaries) if shown.canaries.any() else None,
     )  # fmt: skip
 
 

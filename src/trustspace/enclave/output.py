@@ -20,6 +20,7 @@ from trustspace.enclave.packing import Blob, Content, Run, pack_artifact, pack_e
 from trustspace.evidence.facts import DigestPair, Judgement, Participation, RunFacts
 from trustspace.evidence.report import build_report
 from trustspace.jobs.artifacts import parse_json
+from trustspace.jobs.claim import PrivateTraining
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.scores import MAX_SCORES_BYTES, SCORES_ARTIFACT
 from trustspace.jobs.sections import MODEL_ARTIFACT, STATISTICS_ARTIFACT
@@ -37,6 +38,7 @@ class Found:
     """What one domain knows of its own part: sizes for the evidence, what was measured of a model, the worker's log.
 
     ``trace``: whose rows it is of, None where nobody keeps that. ``parts``: the largest parts in sums of statistics.
+    ``private``: what its own rounds of a joint private training were seen to be.
     """
 
     rows: int
@@ -49,6 +51,7 @@ class Found:
     trace: Trace | None = None
     parts: tuple[Amounts, ...] | None = None
     stored: StoredRows | None = None
+    private: PrivateTraining | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ def _facts(
         stored=found.stored,
         differencing=_compared(order, found.trace, unit),
         parts=found.parts,
+        private=found.private,
     )
 
 

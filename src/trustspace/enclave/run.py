@@ -31,7 +31,8 @@ from trustspace.enclave.worker import TrainingWorker
 from trustspace.errors import TrustspaceError
 from trustspace.evidence.facts import Judgement
 from trustspace.jobs.agreement import agreed_parameters
-from trustspace.jobs.artifacts import check_artifacts
+from trustspace.jobs.artifacts import check_artifacts, encode_json
+from trustspace.jobs.claim import joint_claim_json
 from trustspace.jobs.container import RawArtifact, unpack
 from trustspace.jobs.federation import SUMS_ARTIFACT, measured, metrics_json, model_file, read_sums
 from trustspace.jobs.precision import leaving
@@ -228,6 +229,7 @@ class _Run:
                 repeat=order.policy(order.source_unit).reexecution == "demand",
             )
             progress = training.train()
+            private = training.account(progress, self._rows.train_patients)
             unrounded = model_file(worker.layout, progress.platform, worker.model)
             with worker.finish() as ended:
                 log, first_row_ms = ended.log, ended.first_row_ms or 0
@@ -241,13 +243,19 @@ class _Run:
         artifacts = self._declared(self._joint(progress, model, sums), log)
         together = self._together(rounds, progress.sets, progress.openers, transcript)
         secret = derive(progress.secret, b"output")
-        found = self._found(judged, log, first_row_ms, artifacts)
+        found = replace(self._found(judged, log, first_row_ms, artifacts), private=private)
         return produce(order, parameters, artifacts, found, secret, together)
 
     def _joint(self, progress: Progress, model: bytes, sums: list[float]) -> list[RawArtifact]:
         try:
-            metrics = metrics_json(
-                self._parameters, progress.history, progress.rows, measured(self._parameters, sums)
+            metrics = (
+                metrics_json(
+                    self._parameters, progress.history, progress.rows, measured(self._parameters, sums)
+                )
+                if self._parameters.privacy is None
+                else encode_json(
+                    joint_claim_json(self._parameters, [one.participants for one in progress.history])
+                )
             )
         except TrustspaceError as error:
             raise RunError("job-failed", error.public_message.encode() + b"\n") from None

@@ -266,11 +266,10 @@ class Runner:
         grant = dossier.view.get(GrantRecord, job.grants.get(self._owner, ""))
         if grant is None or job.offers.get(self._owner) != run.offer:
             raise RunError("stopped")
-        records = self._history.concerning(job)
-        past = Past.of(self._history, records, dossier.view, job, self._owner, self._session.now())
+        past = Past.of(self._history, (), dossier.view, job, self._owner, self._session.now())
         order = Order(
             dossier, job, grant, self._owner, run.offer, run.key, run.challenges, self._evidence, self._code(job),
-            self._delivered(job, records), self._sums_spent(job, records), past,
+            *self._made_before(job), past,
         )  # fmt: skip
         if job.body.is_joint:
             # From its first sum on its part may be in the result, also if this enclave drops out before the end.
@@ -327,6 +326,11 @@ class Runner:
                 _LOG.warning("handing in the output of %s waits: %s", job.statement[:12], error)
                 self._stop.wait(pause)
                 pause = min(pause * 2, 30.0)
+
+    def _made_before(self, job: JobRecord) -> tuple[tuple[Delivered, ...], int]:
+        """What this buyer may hold, and the sums of scores that the developer has had."""
+        records = self._history.concerning(job, rows=False)
+        return self._delivered(job, records), self._sums_spent(job, records)
 
     @staticmethod
     def _sums_spent(job: JobRecord, records: Sequence[Record]) -> int:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from trustspace.enclave.failure import RunError, failure_of
 from trustspace.errors import InvalidTransition, TrustspaceError
-from trustspace.jobs.federation import LARGEST_NUMBER, Layout, bulk_length, layout_check, prepare_length
+from trustspace.jobs.claim import Part
+from trustspace.jobs.federation import (
+    LARGEST_NUMBER,
+    NOTHING_COUNTED,
+    Layout,
+    bulk_length,
+    layout_check,
+    prepare_length,
+)
 from trustspace.jobs.metrics import is_decimal_text
 from trustspace.jobs.spec import Parameters
 from trustspace.jobs.tensors import write_tensors
@@ -30,12 +38,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trained:
-    """A round's answer: rows trained on, mean loss over them, and (rows, mean loss) of the validation part."""
+    """A round's answer: rows trained on, mean loss over them, and (rows, mean loss) of the validation part.
 
-    rows: int
-    loss: float
-    validation_rows: int
-    validation_loss: float
+    Of a private one ``private`` alone: what it did; the rest is 0.
+    """
+
+    rows: int = 0
+    loss: float = 0.0
+    validation_rows: int = 0
+    validation_loss: float = 0.0
+    private: Part | None = None
 
 
 class TrainingWorker:
@@ -82,7 +94,9 @@ class TrainingWorker:
         self._down = None
 
     def prepare(self) -> list[float]:
-        """What the worker found of its rows: the additive numbers of round 0."""
+        """What the worker found of its rows: the additive numbers of round 0. In a private training it is not asked."""
+        if self._parameters.privacy is not None:
+            return list(NOTHING_COUNTED)
         said = self._ask({"do": "prepare"})
         length = prepare_length(self._parameters)
         if said.get("numbers") != length:
@@ -128,6 +142,11 @@ class TrainingWorker:
     def round(self, number: int) -> Trained:
         """Train one round from ``model``; the update then lies in ``update``."""
         said = self._ask({"do": "round", "round": number})
+        if self._parameters.privacy is not None:
+            try:
+                return Trained(private=Part.from_json(said.get("private")))
+            except TrustspaceError as error:
+                raise RunError("job-failed", error.public_message.encode() + b"\n") from None
         validation = said.get("validation", {"rows": 0, "loss": "0.000000"})
         if not isinstance(validation, dict):
             raise RunError("job-failed", b"The worker's answer to a round is malformed.\n")
@@ -138,6 +157,13 @@ class TrainingWorker:
         if trained.rows < 1:
             raise RunError("job-failed", b"The worker says that it trained on no row.\n")
         return trained
+
+    def account(self, steps: int) -> float:
+        """Epsilon of so many private steps by the second accountant, which works beside the training."""
+        said = self._ask({"do": "account", "steps": steps}).get("epsilon")
+        if not is_decimal_text(said):
+            raise RunError("job-failed", b"The worker does not say what its steps come to.\n")
+        return float(str(said))
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         try:

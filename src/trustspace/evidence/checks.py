@@ -13,6 +13,7 @@ from typing import Any
 
 from trustspace.domain.bodies import Policy
 from trustspace.domain.tiers import tier_satisfies
+from trustspace.evidence.canaries import canaries
 from trustspace.evidence.capacity import sizes, stored_rows
 from trustspace.evidence.facts import PartMetrics, RunFacts
 from trustspace.evidence.figures import MAX_CELLS, MAX_ROWS, Table, Words
@@ -343,6 +344,7 @@ CHECKS: dict[str, Callable[[RunFacts, Policy], Finding]] = {
     "withheld_metrics": withheld_metrics,
     "membership": membership,
     "references": references,
+    "canaries": canaries,
     "differential_privacy": differential_privacy,
     "stored_rows": stored_rows,
     "sizes": sizes,

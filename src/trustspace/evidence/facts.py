@@ -62,7 +62,8 @@ class Judgement:
     ``references``: the same with trainings anew to compare with. ``exposed``: the patients who stand out most, by the
     source's own key, with the share of the others that look less as if they had been in.
     ``repeated``: whether the same computation gave the same bytes again. ``groups``: how well the patients of each
-    group that the job names are told apart, by the same comparison.
+    group that the job names are told apart, by the same comparison. ``canaries``: how well those are whose label was
+    exchanged, by the model's fit to it; they count in nothing else.
     """
 
     training: PartMetrics | None = None
@@ -73,6 +74,7 @@ class Judgement:
     repeated: Repeated = "not_run"
     groups: tuple[Group, ...] = ()
     unrounded: PartMetrics | None = None
+    canaries: Membership | None = None
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,12 @@ class RunFacts:
     whether the developer sealed its code, so that no reviewer can read what ran. ``scores``: what encrypted scores can
     tell, None without them; ``sums_spent``: how many sums of scores the developer's jobs may have got of this data,
     this one among them. ``measurement``: digest of the platform's package that ran, as its evidence states it.
-    ``private``: what was seen of a training that claims differential privacy, None where none is claimed.
+    ``private``: what was seen of a training that claims differential privacy, None where none is claimed or, of a joint
+    one, where this unit's part was not seen; ``promised``: whether one is claimed.
     ``released``: the statistics.json of a job that counts. ``differencing``: what the output says together with earlier
     ones, None when that is not known. ``parts``: the largest parts of the unit's patients in sums, None likewise.
     ``precision``: in which a model's weights leave, "" without one; ``stored``: what was seen of rows in the files,
-    None when nobody looked.
+    None when nobody looked. ``canaries_percent``: of the audited patients, how many the job agreed to be canaries.
     """
 
     kind: Literal["train", "statistics", "compute", "score"]
@@ -153,9 +156,11 @@ class RunFacts:
     parts: tuple[Amounts, ...] | None = None
     measurement: str = ""
     private: PrivateTraining | None = None
+    promised: bool = False
     precision: Literal["", "bf16", "float32"] = ""
     stored: StoredRows | None = None
     counts: tuple[CountTable, ...] = ()
+    canaries_percent: int = 0
 
     @classmethod
     def of(
@@ -184,11 +189,13 @@ class RunFacts:
         parts: Sequence[Amounts] | None = None,
         measurement: str = "",
         stored: StoredRows | None = None,
+        private: PrivateTraining | None = None,
     ) -> Self:
         """The facts of a run of ``parameters`` that handed out ``artifacts``.
 
-        ``participants`` belongs to a joint job. ``prefix`` stands before the names that artifacts are handed out
-        under, where every source unit has its own. Raises VerificationFailed for one whose form is not sound.
+        ``participants`` belongs to a joint job, ``private`` to a joint one with differential privacy. ``prefix`` stands
+        before the names that artifacts are handed out under, where every source unit has its own. Raises
+        VerificationFailed for one whose form is not sound.
         """
         return cls(
             kind=parameters.kind,
@@ -196,6 +203,7 @@ class RunFacts:
             custom_code=parameters.runs_custom_code,
             precision=parameters.train.precision if parameters.train is not None else "",
             stored=stored,
+            canaries_percent=parameters.terms.canaries,
             counts=count_tables(artifacts, rows) if parameters.kind == "compute" else (),
             declared=tuple(replace(d, name=prefix + d.name) for d in declared_artifacts(parameters)),
             observed=tuple(replace(describe_artifact(raw), name=prefix + raw.name) for raw in artifacts),
@@ -218,7 +226,8 @@ class RunFacts:
             statistics=_disclosed(parameters, artifacts),
             blind=blind,
             scores=_carried(parameters, artifacts),
-            private=observed(parameters, artifacts, patients),
+            private=private or observed(parameters, artifacts, patients),
+            promised=parameters.privacy is not None,
             sums_spent=sums_spent,
             released=_released(parameters, artifacts),
             differencing=differencing,

@@ -26,7 +26,15 @@ from trustspace.evidence.figures import (
 from trustspace.evidence.finding import Finding, Status
 from trustspace.evidence.words import say
 from trustspace.privacy.groups import Group
-from trustspace.privacy.membership import Estimate, Limits, Membership, judge, right_of_100, verdict
+from trustspace.privacy.membership import (
+    Estimate,
+    Limits,
+    Membership,
+    judge,
+    right_of_100,
+    turned,
+    verdict,
+)
 
 
 def membership(facts: RunFacts, policy: Policy) -> Finding:
@@ -65,16 +73,16 @@ def references(facts: RunFacts, policy: Policy) -> Finding:
         "groups": [
             {
                 "group": group.name[:200], "patients_in": group.members, "patients_out": group.others,
-                "right_of_100": right_of_100(group.auc.value), "area": _estimate(group.auc),
+                "right_of_100": right_of_100(group.auc.value), "area": estimate_shown(group.auc),
             }
             for group in facts.judged.groups
         ],
     }  # fmt: skip
-    whole = _judged("references", found.best, facts, policy, seen, (_near_zero(found.best),))
+    whole = _judged("references", found.best, facts, policy, seen, (near_zero(found.best),))
     standing_out = _standing_out(facts.judged, policy)
     if standing_out is None or whole.status == "failed":
         return whole
-    low, high = _range(standing_out.auc)
+    low, high = span(standing_out.auc)
     words = say(
         "references.group", trainings=found.trainings, group=standing_out.name[:200],
         right=right_of_100(standing_out.auc.value), low=low, high=high,
@@ -85,7 +93,8 @@ def references(facts: RunFacts, policy: Policy) -> Finding:
 def _standing_out(judged: Judgement, policy: Policy) -> Group | None:
     """The group that is told apart most, where that fails by itself; small ones cannot be cleared, nor blamed."""
     warned, failed = policy.auc_warned_permille / 1000, policy.auc_failed_permille / 1000
-    return next((group for group in judged.groups if judge(group.auc, warned, failed) == "failed"), None)
+    areas = ((group, turned(group.auc)) for group in judged.groups)
+    return next((group for group, area in areas if judge(area, warned, failed) == "failed"), None)
 
 
 def asks_for_more(judged: Judgement, policy: Policy) -> bool:
@@ -134,9 +143,9 @@ def _judged(
         "patients_in": found.members,
         "patients_out": found.others,
         "right_of_100": right_of_100(found.auc.value),
-        "area": _estimate(found.auc),
-        "tail": _estimate(found.tail),
-        "true_positives": _estimate(found.tpr),
+        "area": estimate_shown(found.auc),
+        "tail": estimate_shown(found.tail),
+        "true_positives": estimate_shown(found.tpr),
         "epsilon_at_least": decimal(found.epsilon),
         "guesses": found.guesses,
         "right": found.right,
@@ -148,8 +157,8 @@ def _judged(
     }
     words: dict[str, str | int] = {
         "right": right_of_100(found.auc.value),
-        "low": _range(found.auc)[0],
-        "high": _range(found.auc)[1],
+        "low": span(found.auc)[0],
+        "high": span(found.auc)[1],
         "guesses": found.guesses,
         "hits": found.right,
         "trainings": int(seen.get("trainings", 0)),
@@ -162,47 +171,53 @@ def _judged(
 
 
 def _status(found: Membership, policy: Policy) -> Status:
-    return verdict(
-        found,
-        Limits(
-            auc_warned=policy.auc_warned_permille / 1000,
-            auc_failed=policy.auc_failed_permille / 1000,
-            tail_warned=policy.tail_warned_permille / 1000,
-            tail_failed=policy.tail_failed_permille / 1000,
-            epsilon_warned=policy.audit_warned_millis / 1000,
-            epsilon_failed=policy.audit_failed_millis / 1000,
-        ),
+    return verdict(found, limits_of(policy))
+
+
+def limits_of(policy: Policy) -> Limits:
+    """A policy's limits, as shares and nats."""
+    return Limits(
+        auc_warned=policy.auc_warned_permille / 1000,
+        auc_failed=policy.auc_failed_permille / 1000,
+        tail_warned=policy.tail_warned_permille / 1000,
+        tail_failed=policy.tail_failed_permille / 1000,
+        epsilon_warned=policy.audit_warned_millis / 1000,
+        epsilon_failed=policy.audit_failed_millis / 1000,
     )
 
 
-def _range(area: Estimate) -> tuple[int, int]:
+def span(area: Estimate) -> tuple[int, int]:
     """Both ends of an area's interval as right guesses of 100, turned round with it where it lies below chance."""
     ends = (area.low, area.high) if area.value >= area.chance else (1 - area.high, 1 - area.low)
     return round(100 * ends[0]), round(100 * ends[1])
 
 
-def _estimate(found: Estimate) -> list[str]:
+def estimate_shown(found: Estimate) -> list[str]:
+    """A figure and both ends of its interval, as decimals."""
     return [decimal(found.value), decimal(found.low), decimal(found.high)]
 
 
-def _pictures(found: Membership, judged: Judgement) -> tuple[Figure, ...]:
-    pictures: list[Figure] = [
-        Histogram(
-            title=_words("figure.fit"), x=_words("figure.loss"), edges=decimals(found.edges),
-            series=(
-                Series(name=_words("figure.inside"), counts=found.members_histogram),
-                Series(name=_words("figure.outside"), counts=found.others_histogram),
-            ),
+def fit(found: Membership) -> Histogram:
+    """How well the model fits those who were in, and those who were not."""
+    return Histogram(
+        title=_words("figure.fit"), x=_words("figure.loss"), edges=decimals(found.edges),
+        series=(
+            Series(name=_words("figure.inside"), counts=found.members_histogram),
+            Series(name=_words("figure.outside"), counts=found.others_histogram),
         ),
-        _near_zero(found),
-    ]  # fmt: skip
+    )  # fmt: skip
+
+
+def _pictures(found: Membership, judged: Judgement) -> tuple[Figure, ...]:
+    pictures: list[Figure] = [fit(found), near_zero(found)]
     if judged.exposed:
         rows = tuple(Exposed(key=key[:200], value=decimal(share)) for key, share in judged.exposed)
         pictures.append(Exposure(title=_words("figure.exposed"), rows=rows))
     return tuple(pictures)
 
 
-def _near_zero(found: Membership) -> Curve:
+def near_zero(found: Membership) -> Curve:
+    """How many are found where few are accused wrongly."""
     points = tuple((decimal(x), decimal(y)) for x, y in found.roc)
     return Curve(
         title=_words("figure.roc"),

@@ -28,6 +28,9 @@ def differential_privacy(facts: RunFacts, _: Policy) -> Finding:
     """Whether the privacy that a training claims follows from what was seen of it, and nothing measured breaks it."""
     found = facts.private
     if found is None:
+        if facts.promised:
+            # Not a gap that a policy may excuse: something was promised to its patients.
+            return Finding("failed", say("differential_privacy.not_seen"))
         return Finding("could_not_run", say("differential_privacy.no_claim"))
     audited = max((bound for bound in _bounds(facts)), default=0.0)
     seen: dict[str, Any] = {
@@ -84,7 +87,8 @@ def _broken(found: PrivateTraining, audited: float) -> str:
 def _bounds(facts: RunFacts) -> list[float]:
     """The least epsilon that the measured attacks allow, of each that was measured."""
     judged = facts.judged
-    each = [judged.membership, judged.references.best if judged.references is not None else None]
+    compared = judged.references.best if judged.references is not None else None
+    each = [judged.membership, compared, judged.canaries]
     return [one.epsilon for one in each if one is not None]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trustspace.evidence.figures import Curve, Exposure, Figure, Histogram, Table
 from trustspace.evidence.report import Report
-from trustspace.evidence.words import FACTS, STATUSES, TITLES, VALUES, VERDICTS, Language
+from trustspace.evidence.words import FACTS, GIVEN, NAMED, STATUSES, TITLES, VALUES, VERDICTS, Language
 
 MARKS = {"passed": "✓", "warned": "!", "failed": "✗", "not_applicable": "-", "could_not_run": "?"}
 MAX_CHARACTERS = 2000
@@ -41,7 +41,10 @@ def render_text(report: Report, lang: Language = "en", *, details: bool = True) 
         lines.append(f"{MARKS[check.status]} {title} [{STATUSES[check.status][lang]}]")
         lines.append(f"    {neutralise(check.summary.in_language(lang))}")
         if details:
-            lines += [f"      {line}" for line in _facts(check.facts, lang)]
+            lines += [
+                f"      {name}{_COLON[lang]}{value}"
+                for name, value in facts_in_words(check.facts, lang, neutralise)
+            ]
             lines += [f"      {line}" for figure in check.figures for line in drawn(figure, lang)]
     lines += ["", f"{_LABELS['limits'][lang]}{_COLON[lang]}{neutralise(report.limits.in_language(lang))}"]
     return "\n".join(lines) + "\n"
@@ -107,18 +110,29 @@ def _harmless(character: str, following: str) -> bool:
     return character == " " or not (unicodedata.category(character) in _INVISIBLE or _BLANK.match(character))
 
 
-def _facts(value: Any, lang: Language, name: str = "", fact: str = "") -> Iterator[str]:
-    """One line for each fact, under the names that people read."""
+def facts_in_words(
+    value: Any, lang: Language, as_text: Callable[[str], str] = str, name: str = "", fact: str = ""
+) -> Iterator[tuple[str, str]]:
+    """A check's facts as (name, value), under the names that people read.
+
+    ``as_text`` makes harmless what stands in them; whoever gives none does so afterwards.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
-            label = FACTS.get(key, {}).get(lang) or neutralise(str(key))
-            yield from _facts(item, lang, f"{name}{_COMMA[lang]}{label}" if name else label, str(key))
+            label = _label(str(key), fact, lang) or as_text(str(key))
+            longer = f"{name}{_COMMA[lang]}{label}" if name else label
+            yield from facts_in_words(item, lang, as_text, longer, str(key))
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         for place, item in enumerate(value, start=1):
-            yield from _facts(item, lang, f"{name} {place}")
+            yield from facts_in_words(item, lang, as_text, f"{name} {place}")
     elif isinstance(value, list):
         if value:
-            yield f"{name}{_COLON[lang]}{', '.join(neutralise(str(item)) for item in value)}"
+            yield name, _COMMA[lang].join(as_text(str(item)) for item in value)
     else:
-        said = VALUES.get(fact, {}).get(str(value), {}).get(lang) or neutralise(str(value))
-        yield f"{name}{_COLON[lang]}{said}"
+        yield name, VALUES.get(fact, {}).get(str(value), {}).get(lang) or as_text(str(value))
+
+
+def _label(key: str, above: str, lang: Language) -> str | None:
+    """What people read for a fact's name, if anything; names of files and inputs, beneath some facts, are no facts."""
+    known = GIVEN if above == "digests" else {} if above in NAMED else FACTS
+    return known.get(key, {}).get(lang)

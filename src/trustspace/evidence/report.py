@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trustspace.crypto.canonical import canonical_json, parse_canonical
+from trustspace.crypto.canonical import MAX_INTEGER, canonical_json, parse_canonical
 from trustspace.domain.bodies import Policy
 from trustspace.errors import VerificationFailed
 from trustspace.evidence.checks import CHECKS
@@ -31,7 +31,7 @@ NOT_APPLICABLE_BY_DEFAULT = (
     "membership:compute", "membership:statistics", "membership:score",
     "references:compute", "references:statistics", "references:score", "reexecution:score",
     "dominance:train", "dominance:compute", "dominance:score",
-    "differential_privacy",
+    "canaries", "differential_privacy",
 )  # fmt: skip
 """What a source's policy should excuse unless it means to refuse such jobs: what does not concern their kind."""
 
@@ -143,6 +143,9 @@ def _cut(value: Json) -> Json:
         return {_cut_text(key, LONGEST_TEXT): _cut(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cut(item) for item in value[:LONGEST_LIST]]
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        # A file may call anything a count: what no statement can hold is said to be that large, not left unsaid.
+        return MAX_INTEGER if value > 0 else -MAX_INTEGER
     return value
 
 

@@ -390,7 +390,15 @@ FACTS: dict[str, dict[Language, str]] = {
     "withheld_patients": {"en": "patients kept from training", "zh": "未参与训练的患者数"},
 }
 
+# Beneath these facts stand names: of files, and of what a run was given. A file may be called as a fact is.
+NAMED = frozenset({"commitments", "declared", "digests", "observed"})
+GIVEN: dict[str, dict[Language, str]] = {
+    "code": {"en": "code", "zh": "代码"},
+    "parameters": {"en": "parameters", "zh": "参数"},
+}
+
 _YES_NO: dict[str, dict[Language, str]] = {"yes": {"en": "yes", "zh": "是"}, "no": {"en": "no", "zh": "否"}}
+_SOFTWARE: dict[str, dict[Language, str]] = {"software": {"en": "software", "zh": "软件自述"}}
 # What such a fact may be, where that is one of a few words.
 VALUES: dict[str, dict[str, dict[Language, str]]] = {
     "blind": _YES_NO,
@@ -399,6 +407,9 @@ VALUES: dict[str, dict[str, dict[Language, str]]] = {
         "operator-hosted": {"en": "the operator", "zh": "运营方"},
     },
     "custom_code": _YES_NO,
+    "evidence_kind": _SOFTWARE,
+    "evidence_kind_demanded": _SOFTWARE,
+    "sandbox_tier_demanded": {"any": {"en": "any", "zh": "任意"}},
 }
 
 

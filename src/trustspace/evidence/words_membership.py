@@ -9,6 +9,7 @@ Language = Literal["en", "zh"]
 TITLES: dict[str, dict[Language, str]] = {
     "membership": {"en": "Can someone tell who was in the data", "zh": "能否判断谁在数据之中"},
     "references": {"en": "The same, beside models trained anew", "zh": "与重新训练的模型比较"},
+    "canaries": {"en": "The worst case: patients with a changed label", "zh": "最坏情形：标签被更改的患者"},
     "reexecution": {"en": "The same work gives the same bytes", "zh": "重新运行得到相同字节"},
 }
 
@@ -120,6 +121,53 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "Could not be done, and your policy says that it need not be here.",
         "zh": "未能检验；按您的规则，此处可以免除。",
     },
+    "canaries.passed": {
+        "en": "The label of {patients} patients was changed on purpose: who learns people by heart shows it there first. "
+        "Shown one of them who was in the data and one who was not, someone would pick the right one {right} times of 100 "
+        "(95 %: {low} to {high}). Chance is 50.",
+        "zh": "有意更改了 {patients} 名患者的标签：模型若记住个人，首先会在他们身上显露。给出其中一名在数据中的患者和"
+        "一名不在其中的患者，100 次约能选对 {right} 次（95% 区间：{low} 至 {high}），随机为 50 次。",
+    },
+    "canaries.warned": {
+        "en": "On {patients} patients whose label was changed on purpose, someone guessing which of two was in the data would "
+        "be right {right} times of 100 (95 %: {low} to {high}). Chance is 50. These are the worst case, not the typical "
+        "patient; but the model seems to know some of them by heart, and patients who are unlike all others may fare as they do.",
+        "zh": "在有意更改标签的 {patients} 名患者中，若有人猜测两人中谁在数据之中，100 次约猜对 {right} 次"
+        "（95% 区间：{low} 至 {high}），随机为 50 次。他们是最坏情形，而非一般患者；但模型似乎记住了其中一些人，"
+        "与众不同的患者可能处于同样的境地。",
+    },
+    "canaries.failed": {
+        "en": "The model remembers people: on {patients} patients whose label was changed on purpose, someone guessing which "
+        "of two was in the data would be right {right} times of 100 (95 %: {low} to {high}), and of {guesses} single guesses "
+        "{hits} were right. Chance is 50 of 100. No promise of an epsilon below {epsilon} could hold.",
+        "zh": "模型记住了个人：在有意更改标签的 {patients} 名患者中，若有人猜测两人中谁在数据之中，100 次约猜对 {right} 次"
+        "（95% 区间：{low} 至 {high}），逐一猜测 {guesses} 次中猜对 {hits} 次。随机为 100 次中 50 次。"
+        "低于 {epsilon} 的 ε 保证不可能成立。",
+    },
+    "canaries.claim": {
+        "en": "The promise is broken: epsilon {claimed} was claimed, and on {patients} patients whose label was changed on "
+        "purpose, {hits} of {guesses} single guesses at who was in the data were right, which takes at least {epsilon}.",
+        "zh": "保证未兑现：声称 epsilon 为 {claimed}，而对有意更改标签的 {patients} 名患者逐一猜测谁在数据之中，"
+        "{guesses} 次猜对 {hits} 次，这要求 epsilon 至少为 {epsilon}。",
+    },
+    "canaries.too_few": {
+        "en": "The label of {patients} patients was changed on purpose, too few for a result that says anything: at least "
+        "{needed} are needed. Ask for more canaries, or withhold more patients.",
+        "zh": "有意更改了 {patients} 名患者的标签，人数太少，结果没有意义：至少需要 {needed} 名。请增加金丝雀或留出更多患者。",
+    },
+    "canaries.did_not_run": {
+        "en": "The job agreed to patients with a changed label, but what the model gives away of them could not be measured: "
+        "at least {needed} are needed, some of them in the data and some not.",
+        "zh": "任务同意更改部分患者的标签，但未能测出模型暴露他们的程度：至少需要 {needed} 名，其中一部分在数据中，一部分不在。",
+    },
+    "canaries.not_agreed": {
+        "en": "The job agreed to no patients with a changed label. Your policy does not say that such jobs are acceptable.",
+        "zh": "该任务未同意更改任何患者的标签；您的规则也未说明此类任务可以接受。",
+    },
+    "canaries.not_applicable": {
+        "en": "The job agreed to no patients with a changed label, and your policy does not demand any.",
+        "zh": "该任务未同意更改任何患者的标签，您的规则也不作要求。",
+    },
     "reexecution.passed": {
         "en": "The same code on the same data gave the same bytes a second time, here in your enclave.",
         "zh": "在您的盲盒中，用相同代码和相同数据再次运行，得到了完全相同的字节。",
@@ -170,6 +218,11 @@ SENTENCES: dict[str, dict[Language, str]] = {
 
 FACTS: dict[str, dict[Language, str]] = {
     "area": {"en": "area under the curve, and its 95 % range", "zh": "曲线下面积及 95% 区间"},
+    "canaries_needed": {"en": "patients with a changed label that are needed", "zh": "所需的更改标签患者数"},
+    "canaries_percent": {
+        "en": "of the audited patients, those with a changed label (%)",
+        "zh": "受审计患者中更改标签者（%）",
+    },
     "epsilon": {"en": "epsilon, in thousandths", "zh": "ε（千分之一）"},
     "epsilon_at_least": {"en": "epsilon is at least (95 %)", "zh": "ε 至少为（95% 置信）"},
     "group": {"en": "group", "zh": "群体"},

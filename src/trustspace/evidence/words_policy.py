@@ -91,9 +91,9 @@ MEANINGS: Final[dict[str, dict[Language, str]]] = {
     "not_applicable": {
         "en": "Their names, or name:kind for one kind of job (train, statistics, compute, "
         "score). A check that could not run blocks a release unless it stands here. Whoever takes "
-        "differential_privacy off the list demands it of every job.",
+        "differential_privacy or canaries off the list demands them of every job.",
         "zh": "写检验名称，或“名称:类别”只针对一类任务（train、statistics、compute、score）。"
-        "未列于此而无法进行的检验会阻止交付。从中删去 differential_privacy，即要求每个任务都使用差分隐私。",
+        "未列于此而无法进行的检验会阻止交付。从中删去 differential_privacy 或 canaries，即要求每个任务都使用差分隐私或更改部分患者的标签。",
     },
     "minimum_withheld_patients": {
         "en": "With fewer patients withheld from training than this, the evidence on a model counts as not measured: the "

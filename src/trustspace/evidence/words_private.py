@@ -63,6 +63,11 @@ SENTENCES: dict[str, dict[Language, str]] = {
         "en": "The job claims no differential privacy. Your policy does not say that such jobs are acceptable.",
         "zh": "该任务未声称差分隐私；您的规则也未说明此类任务可以接受。",
     },
+    "differential_privacy.not_seen": {
+        "en": "The job claims differential privacy, and what noise your part got was not seen: your own enclave was not there "
+        "at the end, and no other one can say it.",
+        "zh": "该任务声称差分隐私，但未能看到贵单位的部分加入了多少噪声：结束时贵单位自己的盲盒不在场，其他盲盒无从得知。",
+    },
     "differential_privacy.not_applicable": {
         "en": "The job claims no differential privacy, and your policy does not demand any.",
         "zh": "该任务未声称差分隐私，您的规则也不作要求。",

@@ -18,8 +18,9 @@ TITLES: dict[str, dict[Language, str]] = {
 
 SENTENCES: dict[str, dict[Language, str]] = {
     "differencing.first": {
-        "en": "Nothing was computed from any of these patients' data for this buyer or developer before.",
-        "zh": "此前没有为该使用单位或该开发方计算过涉及这些患者的产出。",
+        "en": "This enclave has no record of anything that was computed from any of these patients' data for this buyer or "
+        "developer before.",
+        "zh": "本盲盒没有此前为该使用单位或该开发方计算过涉及这些患者的产出的记录。",
     },
     "differencing.passed": {
         "en": "Outputs that this buyer or developer asked for before, of some of the same patients: {count}. Whether they "

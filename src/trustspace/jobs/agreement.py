@@ -59,6 +59,7 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
         "terms.release_quorum": job.release_quorum == terms.release_quorum,
         "terms.evidence_kind": job.evidence_kind == terms.evidence_kind,
     }
+    described: list[dict[str, Any]] = []
     for index, (use, asked) in enumerate(zip(job.datasets, parameters.datasets, strict=False)):
         named = dataset(use.dataset)
         same["datasets.id"] = named is not None and (named.dataset, named.version) == (
@@ -69,9 +70,11 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
         if parameters.score is not None and named is not None:
             same |= _as_described(parameters.score, named.description)
         if parameters.privacy is not None and named is not None:
-            same["privacy.ranges"] = _is_published(parameters.privacy.ranges, named.description)
+            described.append(named.description)
         if not all(same.values()):
             break
+    if parameters.privacy is not None and all(same.values()):
+        same["privacy.ranges"] = _is_published(parameters.privacy.ranges, *described)
     for field in ("score.features", "score.groups"):
         if not same.get(field, True):
             raise VerificationFailed(
@@ -83,8 +86,8 @@ def agreed_parameters(job: Job, dataset: Callable[[str], Dataset | None]) -> Par
     if not same.get("privacy.ranges", True):
         raise VerificationFailed(
             "The job's field {field} is not what the dataset's description shows.",
-            fix="Write the ranges of `trustspace dataset show`, to the digit: the model's inputs are scaled by what is "
-            "public, and by nothing else.",
+            fix="Write the ranges of `trustspace dataset show`, to the digit, of several datasets from the lowest end "
+            "to the highest: the model's inputs are scaled by what is public, and by nothing else.",
             field="privacy.ranges",
         )
     for field, holds in same.items():
@@ -107,11 +110,19 @@ def _as_described(score: Score, description: dict[str, Any]) -> dict[str, bool]:
     }
 
 
-def _is_published(ranges: Mapping[str, tuple[str, ...]], description: dict[str, Any]) -> bool:
-    """Whether each range is the one that the description shows of that column."""
-    columns = {str(column["name"]): column for column in description.get("columns", ())}
+def _is_published(ranges: Mapping[str, tuple[str, ...]], *descriptions: dict[str, Any]) -> bool:
+    """Whether each range is the one that the description shows of that column, of several the least around all."""
+    shown = [
+        {str(column["name"]): column for column in description.get("columns", ())}
+        for description in descriptions
+    ]
     for name, bounds in ranges.items():
-        ends = [str(columns.get(name, {}).get(end, "")) for end in ("low", "high")]
-        if not all(ends) or [Decimal(end) for end in ends] != [Decimal(bound) for bound in bounds]:
+        lows, highs = (
+            [str(columns.get(name, {}).get(end, "")) for columns in shown] for end in ("low", "high")
+        )
+        if not all([*lows, *highs]):
+            return False
+        ends = [min(map(Decimal, lows)), max(map(Decimal, highs))]
+        if ends != [Decimal(bound) for bound in bounds]:
             return False
     return True

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trustspace.errors import InvalidInput, VerificationFailed
-from trustspace.jobs.claim import read_claim
+from trustspace.jobs.claim import check_claim
 from trustspace.jobs.container import RawArtifact
 from trustspace.jobs.json_schema import check_value
 from trustspace.jobs.metrics import FEDERATED_FORMAT, METRICS_FORMAT, NOT_MEASURABLE, is_decimal_text
@@ -125,10 +125,10 @@ def check_artifact(raw: RawArtifact, parameters: Parameters) -> None:
             read_scores(value, parameters)
         elif parameters.statistics is not None:
             check_statistics(value, parameters)
+        elif parameters.privacy is not None:
+            check_claim(value, parameters)
         elif parameters.is_joint:
             check_joint_metrics(value, parameters)
-        elif parameters.privacy is not None:
-            read_claim(value, parameters)
         else:
             check_training_metrics(value, parameters.training())
 

@@ -39,8 +39,8 @@ def run(inputs: Inputs, emit: Emit) -> None:
     """The program ``evaluate``: see :func:`trustspace.jobs.programs.evaluate`.
 
     metrics.json holds the metrics of ``withheld`` and, with ``members``, of ``training``; losses.safetensors the loss
-    of each of their rows, and whether it was used. With ``unrounded``, the model as it was before it was rounded for
-    export, also that model's metrics of the withheld rows.
+    of each of their rows and of ``canaries``, who stand in no metric, and whether it was used. With ``unrounded``, the
+    model as it was before it was rounded for export, also that model's metrics of the withheld rows.
     """
     parameters = parameters_of(inputs)
     tensors = _read_model(inputs["model"], parameters)
@@ -49,16 +49,16 @@ def run(inputs: Inputs, emit: Emit) -> None:
     load_arrays(module, tensors)
     metrics: dict[str, object] = {"format": EVALUATION_FORMAT}
     losses: dict[str, NDArray[Any]] = {}
-    for part, name in (("withheld", "data"), ("training", "members")):
+    for part, name in (("withheld", "data"), ("training", "members"), ("canaries", "canaries")):
         if name in inputs:
             rows = read_rows(table_of(inputs, name), parameters)
             logits = answers_of(module, rows, tensors, parameters)
             target = scaled_target(rows, tensors)
             task = parameters.training().task
-            found = quality(task, logits, target)
             losses[f"{part}.loss"] = spread(per_row_loss(task, logits, target), rows.used)
             losses[f"{part}.used"] = rows.used.astype(np.uint8)
-            metrics[part] = found.to_json() | {"left_out": rows.left_out}
+            if part != "canaries":
+                metrics[part] = quality(task, logits, target).to_json() | {"left_out": rows.left_out}
             if part == "withheld" and parameters.is_joint:
                 emit(SUMS_ARTIFACT, "application/json", write_sums(measure(parameters, logits, target)))
             print(f"evaluated {len(rows.target)} {part} rows", flush=True)

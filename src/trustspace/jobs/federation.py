@@ -27,6 +27,7 @@ from trustspace.jobs.metrics import (
     is_decimal_text,
 )
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.published import described
 from trustspace.jobs.registry import NETWORK, Shape, expected_tensors
 from trustspace.jobs.tensors import MAX_DIMENSIONS, MAX_TENSORS, write_tensors
 
@@ -45,6 +46,8 @@ _LEVELS = 256
 # where small numbers were summed with 64 bits after the point. Such a column counts as constant.
 _SMALLEST_SPREAD = 1e-7
 _SPREAD_FLOOR = 1e-9
+# What a member of a private training adds where others add what they counted: that it is there, and nothing else.
+NOTHING_COUNTED = (0.0,)
 
 
 def write_sums(numbers: Sequence[float] | Floats) -> bytes:
@@ -83,7 +86,9 @@ def _number(text: object) -> float:
 
 
 def prepare_length(parameters: Parameters) -> int:
-    """How many additive numbers a worker reports of its rows in the round before training."""
+    """How many additive numbers a member reports of its rows in the round before training."""
+    if parameters.privacy is not None:
+        return len(NOTHING_COUNTED)
     train = parameters.training()
     width = 2 + (2 if train.task == "regression" else 0)
     if train.is_image:
@@ -138,8 +143,8 @@ def platform_from_sums(
 ) -> dict[str, NDArray[np.float32]]:
     """The platform's tensors of a model (``input.*``, ``output.*``) from the summed numbers of round 0.
 
-    What single-unit training works out of the pooled rows, within float32's rounding; a column whose spread
-    is below 1e-7 of its mean, or below 1e-9, counts as constant.
+    With differential privacy from the published ranges alone. Else what single-unit training works out of the pooled
+    rows, within float32's rounding; a column whose spread is below 1e-7 of its mean, or below 1e-9, counts as constant.
 
     Raises:
         VerificationFailed: the sums are not those of any rows.
@@ -150,6 +155,10 @@ def platform_from_sums(
     numbers = np.array(sums, dtype=np.float64)
     if numbers.shape != (prepare_length(parameters),) or not bool(np.isfinite(numbers).all()):
         raise _not_sums()
+    if parameters.privacy is not None:
+        if numbers[0] != 0.0:
+            raise _not_sums()
+        return dict(sorted(described(parameters).items()))
     rows = float(numbers[0])
     if not (rows >= 0 and rows.is_integer()):
         raise _not_sums()

@@ -16,14 +16,24 @@ from trustspace.jobs.messages import problems_of
 from trustspace.jobs.registry import handed_bytes
 from trustspace.jobs.sections import MIB, DatasetUse, Limits, Section, Terms, Train, rule, to_tuple
 from trustspace.jobs.sections_compute import Compute
-from trustspace.jobs.sections_joint import Federated, Statistics, Sums, check_federated
-from trustspace.jobs.sections_private import Privacy
+from trustspace.jobs.sections_joint import (
+    Federated,
+    Statistics,
+    Sums,
+    all_alike,
+    check_federated,
+    check_private,
+)
+from trustspace.jobs.sections_private import Privacy, check_ranges
 from trustspace.jobs.sections_score import Score
 
 FORMAT = "trustspace-parameters-v1"
 Kind = Literal["train", "statistics", "compute", "score"]
 SECTIONS: tuple[Kind, ...] = ("train", "statistics", "compute", "score")
-# With three, no source unit can work out another's part of a sum by itself.
+# One in so many of the patients trained on may have another label: with a fifth withheld that is what half of the
+# audited patients come to, and what it costs is measured (docs/evidence.md, canaries). Beyond, what is judged would be
+# another model than the one that was asked for.
+MOST_CHANGED = 8
 
 
 class Parameters(Section):
@@ -54,6 +64,8 @@ class Parameters(Section):
         filled = dict(value)
         if filled.get("kind") == "train" and len(datasets) > 1 and filled.get("federated") is None:
             filled["federated"] = {}
+        if filled.get("privacy") is not None:
+            filled["federated"] = all_alike(filled.get("federated"))
         if len(datasets) > 1 and filled.get("kind") in ("train", "statistics") and filled.get("sums") is None:
             filled["sums"] = {}
         # All of them: a set that may shrink tells more about who left it, and that is for the job to ask for.
@@ -187,6 +199,12 @@ class Parameters(Section):
     @model_validator(mode="after")
     def _rules(self) -> Self:
         check_sections(self)
+        if self.terms.canaries and self.train is None:
+            raise rule(
+                "terms.canaries",
+                "{field} must be 0 unless a model is trained.",
+                "Remove it: no label is learnt, and nobody is withheld by a coin.",
+            )
         if self.terms.minimum_participants > len(self.datasets):
             raise rule(
                 "terms.minimum_participants",
@@ -275,6 +293,26 @@ class Parameters(Section):
                 "{field} must be from 5 to 50 for training.",
                 "Without patients that training never sees, nobody can judge the model.",
             )
+        if self.terms.canaries:
+            self._canary_rules(train)
+
+    def _canary_rules(self, train: Train) -> None:
+        if train.task == "regression" or train.model == "custom":
+            raise rule(
+                "terms.canaries",
+                "{field} must be 0 for a target that is a number, and for the developer's own model.",
+                "Remove it: only a class can be exchanged, and only the platform's own code may meet the labels.",
+            )
+        withheld, canaries = self.terms.withheld_percent, self.terms.canaries
+        # Coins leave half of them in: of the patients trained on, canaries * withheld / (100 - withheld) percent.
+        most = (100 - withheld) * 100 // (MOST_CHANGED * withheld)
+        if canaries > most:
+            raise rule(
+                "terms.canaries",
+                "{field} changes the label of more than one in eight of the patients trained on.",
+                "Lower it to {most}, or lower terms.withheld_percent.",
+                most=most,
+            )
 
     def _privacy_rules(self, privacy: Privacy) -> None:
         if self.train is None:
@@ -284,20 +322,9 @@ class Parameters(Section):
                 "Remove it.",
                 kind=self.kind,
             )
-        if len(self.datasets) > 1:
-            raise rule(
-                "privacy",
-                "The section [{field}] is for training over one dataset.",
-                "Name one dataset, or remove the section: over several, the sums protect each part.",
-            )
-        wanted = set(self.numbers)
-        if set(privacy.ranges) != wanted:
-            raise rule(
-                "privacy.ranges",
-                "{field} must give a range for exactly the columns of numbers.",
-                "Missing or too many: {columns}.",
-                columns=", ".join(sorted(set(privacy.ranges) ^ wanted))[:200],
-            )
+        if self.federated is not None:
+            check_private(self.federated)
+        check_ranges(privacy, self.numbers)
 
     def _statistics_rules(self, statistics: Statistics) -> None:
         if not statistics.used <= set(self.features):

@@ -47,6 +47,17 @@ class Participants:
         secret = hashlib.shake_256(b"trustspace further training v1" + self.noise + number.to_bytes(8))
         return Participants(dense.astype(np.int64), len(distinct), secret.digest(SEED_BYTES))
 
+    def chance_of(self, number: int, model: bytes) -> Chance:
+        """All chance of a round that goes on from ``model`` (its bytes): the same for both, and for nothing else.
+
+        The model decides with it, so that no noise is ever added to the gradients of two models: whoever got both
+        could take it away again.
+        """
+        block = (
+            b"trustspace round chance v1" + self.noise + number.to_bytes(8) + hashlib.sha256(model).digest()
+        )
+        return Chance(hashlib.shake_256(block).digest(SEED_BYTES))
+
 
 class Turns:
     """Which rows a step is made of: every patient with probability ``rate``, each with one row of theirs."""

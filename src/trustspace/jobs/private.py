@@ -6,7 +6,7 @@ row is clipped to ``max_gradient_norm``. So one patient changes the sum of a ste
 steps they take part in: exactly what the accountant assumes (privacy/accountant.py), whatever the patient's rows hold.
 Rows left out for want of a target change nothing: their patient is drawn like any other, and adds zero.
 
-Nothing else may come from the rows. What inputs are scaled by is the published ranges (:func:`described`), a gradient
+Nothing else may come from the rows. What inputs are scaled by is the published ranges (jobs/published.py), a gradient
 that is no number counts as zero, only trained weights go into the exported network, and the log says nothing of losses.
 """
 
@@ -16,12 +16,10 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from opacus import GradSampleModule
 from opacus.accountants import PRVAccountant
 from opacus.optimizers import DPOptimizer
@@ -34,13 +32,19 @@ from trustspace.jobs.features import categorical_mask
 from trustspace.jobs.optimise import Optimiser, make_optimiser
 from trustspace.jobs.parameters import Parameters
 from trustspace.jobs.participants import Participants, Turns
-from trustspace.jobs.training import Rows, Trained, device_of, loss_of, loss_target, model_inputs
+from trustspace.jobs.published import bounds, described, range_of
+from trustspace.jobs.training import (
+    ModelInputs,
+    Rows,
+    Trained,
+    device_of,
+    loss_of,
+    loss_target,
+    model_inputs,
+)
 
 # Numbers in the gradients of all rows of one piece: 128 MiB. A larger batch is taken in pieces.
 PIECE_NUMBERS = 1 << 25
-# A published range counts as four standard deviations.
-RANGE_DEVIATIONS = 4.0
-IMAGE_MEAN = IMAGE_SCALE = 0.5
 
 
 def fit(module: nn.Module, rows: Rows, parameters: Parameters, participants: Participants) -> Trained:
@@ -57,45 +61,11 @@ def fit(module: nn.Module, rows: Rows, parameters: Parameters, participants: Par
     learner = Learner(module, parameters, plan, chance)
     turns = Turns(participants, plan.rate, chance)
     print(f"training {train.model} with differential privacy, {plan.steps} steps", flush=True)
-    with warnings.catch_warnings():
-        # What Opacus does on purpose: no input has a gradient.
-        warnings.filterwarnings("ignore", "Full backward hook")
-        for step in range(plan.steps):
-            batch = torch.from_numpy(turns.rows_of(step))
-            for piece in learner.pieces(batch):
-                answers = learner.network(inputs.take(piece).to(learner.device))
-                loss = loss_of(train.task, answers, target[piece].to(learner.device))
-                torch.autograd.backward(loss)
-                learner.add(last=False)
-            learner.add(last=True)
+    learner.learn(turns, inputs, target, plan.steps)
     learner.hand_over(module)
     check = second_opinion(plan, float(privacy.epsilon), float(privacy.delta))
     claim = Claim(plan.patients, learner.steps, plan.noise, check, GENERATOR)
     return Trained(platform, claim_json(parameters, claim))
-
-
-def described(parameters: Parameters) -> dict[str, NDArray[Any]]:
-    """The platform's tensors (``input.*``, ``output.*``), float32, from what is public alone."""
-    train = parameters.training()
-    tensors: dict[str, NDArray[Any]]
-    if train.is_image:
-        channels = train.channels or 1
-        mean, scale = (IMAGE_MEAN, IMAGE_SCALE) if train.standardise else (0.0, 1.0)
-        tensors = {"input.mean": np.full(channels, mean), "input.scale": np.full(channels, scale)}
-    else:
-        categorical = categorical_mask(parameters)
-        low, high = _bounds(parameters)
-        middle = np.where(categorical, 0.0, (low + high) / 2)
-        spread = np.where(categorical, 1.0, (high - low) / RANGE_DEVIATIONS)
-        if not train.standardise:
-            spread = np.ones_like(spread)
-        tensors = {"input.fill": middle, "input.scale": spread}
-        tensors["input.mean"] = middle if train.standardise else np.zeros_like(middle)
-    if train.task == "regression":
-        bottom, top = _range(parameters, train.target)
-        tensors["output.mean"] = np.array([(bottom + top) / 2])
-        tensors["output.scale"] = np.array([(top - bottom) / RANGE_DEVIATIONS])
-    return {name: array.astype(np.float32) for name, array in tensors.items()}
 
 
 def clipped(rows: Rows, parameters: Parameters) -> Rows:
@@ -103,27 +73,11 @@ def clipped(rows: Rows, parameters: Parameters) -> Rows:
     train, features, target = parameters.training(), rows.features, rows.target
     if not train.is_image:
         categorical = categorical_mask(parameters)
-        low, high = _bounds(parameters)
+        low, high = bounds(parameters)
         features = np.where(categorical, features, np.clip(features, low, high))
     if train.task == "regression":
-        target = np.clip(target, *_range(parameters, train.target))
+        target = np.clip(target, *range_of(parameters, train.target))
     return replace(rows, features=features, target=target)
-
-
-def _range(parameters: Parameters, column: str) -> tuple[float, float]:
-    low, high = promised(parameters).ranges[column]
-    return float(Decimal(low)), float(Decimal(high))
-
-
-def _bounds(parameters: Parameters) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ends of the range of each of the model's inputs; those of a category are 0 and 1."""
-    categories = parameters.training().categories
-    ends = [
-        end for name in parameters.features
-        for end in ([(0.0, 1.0)] * len(categories[name]) if name in categories else [_range(parameters, name)])
-    ]  # fmt: skip
-    low, high = np.array(ends).reshape(-1, 2).T
-    return low, high
 
 
 class Learner:
@@ -149,9 +103,24 @@ class Learner:
             norm=float(privacy.max_gradient_norm),
             expected=plan.rate * plan.patients,
         )
+        self.update = update
         self.steps = 0
+        self._task = train.task
         numbers = sum(p.numel() for p in update.parameters)
         self._most = max(1, PIECE_NUMBERS // max(1, numbers))
+
+    def learn(self, turns: Turns, inputs: ModelInputs, target: torch.Tensor, steps: int) -> None:
+        """Take so many steps, numbered from 0, each of the rows whose turn it is."""
+        with warnings.catch_warnings():
+            # What Opacus does on purpose: no input has a gradient.
+            warnings.filterwarnings("ignore", "Full backward hook")
+            for step in range(steps):
+                for piece in self.pieces(torch.from_numpy(turns.rows_of(step))):
+                    answers = self.network(inputs.take(piece).to(self.device))
+                    loss = loss_of(self._task, answers, target[piece].to(self.device))
+                    torch.autograd.backward(loss)
+                    self.add(last=False)
+                self.add(last=True)
 
     def pieces(self, batch: torch.Tensor) -> Iterator[torch.Tensor]:
         """A batch in pieces whose gradients fit into memory; none of an empty one."""
@@ -163,9 +132,12 @@ class Learner:
         """Clip the gradients at hand and add them up; with ``last``, add the noise and take the step."""
         if last:
             self.optimiser.zero_grad()
+        # A parameter that the answers do not depend on has no gradient; every row's is zero.
+        each = [p.grad_sample for p in self.optimiser.params if p.grad_sample is not None]
+        rows = len(each[0]) if each else 0
         for parameter in self.optimiser.params:
             if parameter.grad_sample is None:
-                parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+                parameter.grad_sample = parameter.new_zeros((rows, *parameter.shape))
         self.optimiser.signal_skip_step(do_skip=not last)
         self.optimiser.step()
         if last:

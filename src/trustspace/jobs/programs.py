@@ -48,10 +48,11 @@ def train(inputs: Inputs, emit: Emit) -> None:
 
 
 def evaluate(inputs: Inputs, emit: Emit) -> None:
-    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``unrounded``, ``code``.
+    """In: ``parameters``, ``model``, ``data`` (withheld), maybe ``members``, ``canaries``, ``unrounded``, ``code``.
 
     Out: metrics.json, also of ``unrounded``: the model before it was rounded for export, on the withheld rows; and
-    losses.safetensors: of ``withheld`` and, with ``members``, of ``training``, in the order of the table's rows,
+    losses.safetensors: of ``withheld`` and, with ``members``, of ``training``, and of ``canaries``, who stand in no
+    metric, with the label that they were given; in the order of the table's rows,
     ``<side>.loss`` F64 [rows] (nats, or squared error in variances of the training target; 0 where a row was left out)
     and ``<side>.used`` U8 [rows]. In a joint training also sums.json: what all source units add up to measure the model
     together.
@@ -91,6 +92,10 @@ def train_rounds(inputs: Inputs, emit: Emit, talk: Talk) -> None:
     server's control variate): ``{"rows", "loss", "validation": {"rows", "loss"}}``; up: float32 [parameters],
     the trained model less the common one (Scaffold: then the change of the own control variate).
     ``counted`` (true when left out): whether the last answer went into a sum.
+
+    With differential privacy also in: ``patients``, ``noise``, as ``train`` has them. There is no ``prepare``, a
+    round's answer is ``{"private"}`` (claim.Part) alone, and ``{"do": "account", "steps"}`` is answered with
+    ``{"epsilon"}``, by the second accountant.
     """
     from trustspace.jobs.rounds_program import run
 

@@ -86,7 +86,10 @@ def reference_parameters(parameters: Parameters, number: int, rows: int) -> Para
     """
     train, federated = parameters.training(), parameters.federated
     epochs = train.epochs
-    if federated is not None and federated.local_steps is not None:
+    if parameters.privacy is not None:
+        # What is claimed is over all rounds: the plan counts them itself.
+        pass
+    elif federated is not None and federated.local_steps is not None:
         steps = -(-rows // train.batch_size)
         epochs = max(1, -(-federated.rounds * federated.local_steps // steps))
     elif federated is not None:

@@ -1,5 +1,7 @@
 """The session ``train_rounds``: one source unit's part of a joint training, asked round by round.
 
+With differential privacy a round is what ``rounds_private`` makes of it, and nothing else is told of the rows.
+
 It holds the rows for the whole run, and between two rounds nothing else but Scaffold's control variate: each
 round's answer follows from the model handed down, so that a round asked twice is answered alike.
 """
@@ -21,6 +23,7 @@ from trustspace.jobs.metrics import decimal_text, is_decimal_text
 from trustspace.jobs.models import PREFIX, build, exported
 from trustspace.jobs.optimise import Optimiser, make_optimiser, proximal, shifted
 from trustspace.jobs.parameters import Parameters
+from trustspace.jobs.participants import Participants
 from trustspace.jobs.programs import Emit, Inputs, Talk
 from trustspace.jobs.tensors import read_tensors
 from trustspace.jobs.training import (
@@ -32,6 +35,7 @@ from trustspace.jobs.training import (
     model_inputs,
     one_pass,
     parameters_of,
+    participants_of,
     read_rows,
     set_up,
     table_of,
@@ -48,26 +52,30 @@ def run(inputs: Inputs, emit: Emit, talk: Talk) -> None:
     del emit  # what leaves is what the enclave makes of the sum
     parameters = parameters_of(inputs)
     rows = read_rows(table_of(inputs), parameters)
-    if len(rows.target) < 2:
+    private = participants_of(inputs, rows, parameters)
+    if private is None and len(rows.target) < 2:
         raise InvalidInput(
             "Fewer than two rows have a usable value in column {column}.", column=parameters.training().target
         )
     watched = read_rows(table_of(inputs, "validation"), parameters) if "validation" in inputs else None
-    print(f"{len(rows.target)} rows to train on, {rows.left_out} left out", flush=True)
+    if private is None:
+        print(f"{len(rows.target)} rows to train on, {rows.left_out} left out", flush=True)
     member: _Member | None = None
     while (message := talk.receive()) is not None:
         match message:
-            case {"do": "prepare"}:
+            case {"do": "prepare"} if private is None:
                 numbers = prepared(parameters, rows.features, rows.target, rows.left_out)
                 _hand_up(talk, numbers)
                 talk.reply({"rows": len(rows.target), "numbers": len(numbers)})
             case {"do": "start", "bytes": int(size)}:
                 platform = read_tensors(bytes(talk.down[:size]))
-                member = _Member(parameters, code_of(inputs), rows, watched, platform)
+                member = _Member(parameters, code_of(inputs), rows, watched, platform, private)
                 _hand_up(talk, member.start_weights())
                 talk.reply({"parameters": member.size, "layout": [[n, list(s)] for n, s in member.layout]})
             case {"do": "round", "round": int(number)} if member is not None and number >= 1:
                 talk.reply(member.train(number, talk, counted=message.get("counted", True) is True))
+            case {"do": "account", "steps": int(steps)} if member is not None and member.private is not None:
+                talk.reply({"epsilon": decimal_text(member.private.account(steps))})
             case _:
                 raise InvalidInput("The session was asked something that it cannot do now.")
 
@@ -89,12 +97,21 @@ class _Member:
         rows: Rows,
         watched: Rows | None,
         platform: Mapping[str, NDArray[Any]],
+        private: Participants | None,
     ) -> None:
         self.parameters, self.platform, self.watched = parameters, platform, watched
         set_up(parameters)
         self.module = build(parameters, code).to(training_device(parameters))
+        self.private = None
+        if private is not None:
+            # Seconds, for Opacus and what it imports: only where it is used.
+            from trustspace.jobs.rounds_private import PrivateRounds, clipped
+
+            rows = clipped(rows, parameters)
         self.inputs: ModelInputs = model_inputs(rows, platform, parameters)
         self.target = loss_target(rows, platform, parameters)
+        if private is not None:
+            self.private = PrivateRounds(parameters, private, self.inputs, self.target)
         # In the order of names, as in a model file; the tensors are the network's own.
         self.tensors = dict(sorted((PREFIX + n, t) for n, t in exported(self.module).items()))
         self.layout: Layout = tuple((name, tuple(t.shape)) for name, t in self.tensors.items())
@@ -126,6 +143,10 @@ class _Member:
         self._load(common)
         seed = round_seed(train.seed, number)
         torch.manual_seed(seed)
+        if self.private is not None:
+            part = self.private.train(self.module, number, bytes(talk.down[: 4 * self.size]))
+            self._hand_up_update(talk, common)
+            return {"private": part.to_json()}
         validation = self._validate()
         optimiser = make_optimiser(
             train.optimiser,

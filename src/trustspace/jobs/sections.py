@@ -324,6 +324,16 @@ class Terms(Section):
     withheld_percent: Annotated[
         int, Field(ge=0, le=50, description="Share of the patients that training never sees.", examples=[20])
     ] = 20
+    canaries: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=50,
+            description="Of the audited patients, those whose label is changed on purpose, in percent, to see whether "
+            "the model learns people by heart ([how](evidence.md#the-worst-case-patients-with-a-changed-label)).",
+            examples=[20],
+        ),
+    ] = 0
     minimum_participants: Annotated[
         int,
         Field(

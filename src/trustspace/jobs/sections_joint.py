@@ -79,8 +79,10 @@ class Federated(Section):
         Field(
             ge=1,
             le=1_000_000_000,
-            description="Rows above which a source unit counts no more.",
+            description="Rows above which a source unit counts no more; left out 10000, with [privacy] 1, where all "
+            "count the same.",
             examples=[10_000],
+            json_schema_extra=no_default,
         ),
     ] = 10_000
     validation_percent: Annotated[
@@ -342,4 +344,33 @@ def check_federated(federated: Federated, train: Train) -> None:
             "train.optimiser",
             '{field} must be "sgd" with strategy = "scaffold".',
             "Its correction is worked out for plain steps. Use sgd, or another strategy.",
+        )
+
+
+def all_alike(federated: Any) -> Any:
+    """A section [federated] in which every source unit counts the same, unless it says otherwise."""
+    if isinstance(federated, Federated) and "weight_cap" not in federated.model_fields_set:
+        return federated.model_copy(update={"weight_cap": 1})
+    return {"weight_cap": 1, **federated} if isinstance(federated, dict) else federated
+
+
+def check_private(federated: Federated) -> None:
+    """Raise the rule's error where rounds would tell more of the rows than what noise was added to."""
+    if federated.strategy == "scaffold":
+        raise rule(
+            "federated.strategy",
+            '{field} cannot be "scaffold" with a section [privacy].',
+            "Its corrections would go up beside the model. Use fedavg, fedprox, fedadam or fedyogi.",
+        )
+    if federated.validation_percent:
+        raise rule(
+            "federated.validation_percent",
+            "{field} must be 0 with a section [privacy].",
+            "Remove it, and patience: losses on patients' rows would be told without noise.",
+        )
+    if federated.weight_cap != 1:
+        raise rule(
+            "federated.weight_cap",
+            "{field} must be 1 with a section [privacy].",
+            "Remove it: all source units count the same, since how many rows one has would tell of its patients.",
         )

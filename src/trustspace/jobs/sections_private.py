@@ -1,11 +1,13 @@
 """The section [privacy] of a job file: training with differential privacy (DP-SGD), and how much of it.
 
-Ranges are those that the dataset's description shows, to the digit (``agreement``): a private training takes no number
-from the rows that its claim does not cover, so the ranges of the columns come from what is public already.
+Ranges are those that the dataset's description shows, to the digit, of several datasets from the lowest end to the
+highest (``agreement``): a private training takes no number from the rows that its claim does not cover, so the ranges
+of the columns come from what is public already.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Annotated, Self
 
@@ -23,7 +25,8 @@ class Privacy(Section):
         DecimalText,
         Between("0.01", "100"),
         Field(
-            description="How much at most; smaller is more private. Up to 8 passes, above that is looked at closely.",
+            description="How much at most; smaller is more private. Up to 8 passes, above that is looked at closely. "
+            "Over several datasets it holds for the patients of each.",
             examples=[3],
         ),
     ]
@@ -31,7 +34,8 @@ class Privacy(Section):
         DecimalText,
         Between("0.0000000001", "0.1"),
         Field(
-            description="The chance that the promise fails altogether; below 1 divided by the number of patients.",
+            description="The chance that the promise fails altogether; below 1 divided by the number of patients of "
+            "any dataset.",
             examples=[0.0001],
         ),
     ]
@@ -49,8 +53,8 @@ class Privacy(Section):
         Field(
             default_factory=dict,
             max_length=4096,
-            description="For each column of numbers, the range that the dataset's description shows; of a numeric "
-            "target too. Values beyond it count as its end.",
+            description="For each column of numbers, the range that the dataset's description shows, of several the "
+            "least around all of theirs; of a numeric target too. Values beyond it count as its end.",
             examples=[{"age": [0, 100]}],
         ),
     ]
@@ -60,3 +64,14 @@ class Privacy(Section):
         if any(Decimal(low) >= Decimal(high) for low, high in self.ranges.values()):
             raise rule("ranges", "{field} has a range whose end is not above its start.", "Swap the two.")
         return self
+
+
+def check_ranges(privacy: Privacy, numbers: Collection[str]) -> None:
+    """Raise the rule's error unless there is a range for exactly the columns of ``numbers``."""
+    if set(privacy.ranges) != set(numbers):
+        raise rule(
+            "privacy.ranges",
+            "{field} must give a range for exactly the columns of numbers.",
+            "Missing or too many: {columns}.",
+            columns=", ".join(sorted(set(privacy.ranges) ^ set(numbers)))[:200],
+        )

@@ -34,6 +34,7 @@ MAX_ENTRIES = 1 << 25
 MAX_WORK = 1 << 28
 _CHUNK, _PANEL = 1024, 32
 MAX_PAIRS = 1 << 12
+_SEED_WORDS = 8
 
 
 class TooManyCounts(Exception):
@@ -103,13 +104,16 @@ def _atoms(outputs: Sequence[Counted]) -> tuple[Integers, Integers]:
     everybody, numbers = np.unique(np.concatenate([output.people for output in outputs]), return_inverse=True)
     owners = np.split(numbers, np.cumsum([len(output.people) for output in outputs])[:-1])
     signature = np.zeros(len(everybody), dtype=np.int64)
+    published = sum(output.counts for output in outputs)
+    # Nobody who chooses what is counted knows the pseudonyms, and so the weights.
+    draw = np.random.default_rng(everybody[:_SEED_WORDS])
     for output, owner in zip(outputs, owners, strict=True):
-        for column in _marks(output, owner, len(everybody)):
+        for column in _marks(output, owner, len(everybody), draw):
             wider = signature * (int(column.max(initial=0)) + 1) + column
             signature = np.unique(wider, return_inverse=True)[1]
+            if (int(signature.max(initial=0)) + 1) * published > MAX_ENTRIES:
+                raise TooManyCounts
     _, first, sizes = np.unique(signature, return_index=True, return_counts=True)
-    if len(first) * sum(output.counts for output in outputs) > MAX_ENTRIES:
-        raise TooManyCounts
     # One patient of each atom stands for it.
     place = np.full(len(everybody), -1)
     place[first] = np.arange(len(first))
@@ -124,19 +128,25 @@ def _atoms(outputs: Sequence[Counted]) -> tuple[Integers, Integers]:
     return matrix[:, order] % PRIME, sizes[order]
 
 
-def _marks(output: Counted, owner: Integers, people: int) -> Iterator[Integers]:
-    """Numbers of each patient, [people], that are alike for two patients whom all counts count alike."""
-    if len(np.unique(owner)) < len(owner):
-        yield from _counts(output.cells, output.shown, owner, people)
-        return
+def _marks(output: Counted, owner: Integers, people: int, draw: np.random.Generator) -> Iterator[Integers]:
+    """Of each line numbers of each patient, [people], that are alike for two whom its counts count alike.
+
+    Compared are sums, modulo 2**64, of a random weight of each count times how often it counts the patient: two who
+    differ have the same one with a probability of 2**-64 (times the power of two in how they differ). That is as seldom
+    as their pseudonyms are alike, and takes a line one look at each row, however many counts it has.
+    """
+    order = np.argsort(owner, kind="stable")
+    present, starts = np.unique(owner[order], return_index=True)
     for cells, shown in zip(output.cells, output.shown, strict=True):
-        most = max((max(count) for count in shown), default=0)
-        within = np.array([_within(cells, count, most) for count in shown], dtype=np.bool_)
-        if len(within):
-            kinds = np.unique(within, axis=1, return_inverse=True)[1].reshape(-1)
-            column = np.zeros(people, dtype=np.int64)
-            column[owner] = kinds[cells] + 1
-            yield column
+        if not shown or not len(present):
+            continue
+        most = max(int(cells.max(initial=0)), *(max(count, default=0) for count in shown))
+        weights = np.zeros(most + 1, dtype=np.uint64)
+        for count in shown:
+            weights[list(count)] += draw.integers(1 << 64, dtype=np.uint64)
+        sums = np.zeros(people, dtype=np.uint64)
+        sums[present] = np.add.reduceat(weights[cells[order]], starts)
+        yield np.unique(sums, return_inverse=True)[1]
 
 
 def _counts(
@@ -148,9 +158,9 @@ def _counts(
             yield np.bincount(owner[_within(line, count)[line]], minlength=people)
 
 
-def _within(cells: NDArray[np.int32], count: Cells, most: int = 0) -> NDArray[np.bool_]:
-    """For each number of a cell, up to ``most`` at least, whether a count adds it up."""
-    within = np.zeros(max(int(cells.max(initial=0)), most, *count) + 1, dtype=np.bool_)
+def _within(cells: NDArray[np.int32], count: Cells) -> NDArray[np.bool_]:
+    """For each number of a cell whether a count adds it up."""
+    within = np.zeros(max(int(cells.max(initial=0)), *count) + 1, dtype=np.bool_)
     within[list(count)] = True
     return within
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trustspace.privacy.audit import CONFIDENCE
 from trustspace.privacy.intervals import area, null_reach
-from trustspace.privacy.membership import Estimate
+from trustspace.privacy.membership import Estimate, turned
 
 MOST_GROUPS = 16
 # Of fewer on either side an interval says nothing whatever was measured.
@@ -50,7 +50,7 @@ def measure_groups(
     chosen = sorted(large, key=lambda name: -int((large[name] & ~members).sum()))[:MOST_GROUPS]
     each = 1.0 - (1.0 - confidence) / max(1, len(chosen))
     found = [_group(name, scores, members, large[name], each) for name in chosen]
-    return tuple(sorted(found, key=lambda group: -group.auc.value))
+    return tuple(sorted(found, key=lambda group: -turned(group.auc).value))
 
 
 def _group(

@@ -7,7 +7,8 @@ two rows of one patient are not two observations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from trustspace.errors import InvalidInput
 from trustspace.privacy.audit import CONFIDENCE, Bound, best_bound
-from trustspace.privacy.intervals import area, beyond, beyond_at_most, null_reach
+from trustspace.privacy.intervals import area, beyond, beyond_at_most, normal_quantile, null_reach
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -28,6 +29,7 @@ _BINS = 20
 _ROC_UP_TO = 0.2
 _ROC_POINTS = 64
 MOST_EXPOSED = 20
+_NEVER = 10**6
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,16 @@ def right_of_100(auc: float) -> int:
     return round(100.0 * max(auc, 1.0 - auc))
 
 
+def turned(area: Estimate) -> Estimate:
+    """An area as somebody reads it who knows which way it leans: where it is below chance for sure, turned round.
+
+    A model that does worst on its own patients gives them away as well as one that does best.
+    """
+    if area.high >= area.chance:
+        return area
+    return replace(area, value=1.0 - area.value, low=1.0 - area.high, high=1.0 - area.low)
+
+
 def judge(estimate: Estimate, warned: float, failed: float) -> Judged:
     """What an estimate means against two limits, given how sure it is.
 
@@ -166,6 +178,28 @@ def judge(estimate: Estimate, warned: float, failed: float) -> Judged:
     return "passed" if estimate.value < warned and estimate.high < ceiling else "warned"
 
 
+def fewest_measurable(warned: float, failed: float, confidence: float = CONFIDENCE) -> int:
+    """Of how few patients, half of them on each side, :func:`judge` could say something of an area.
+
+    Limits between which not even chance itself could pass give a number that nobody has.
+    """
+    if failed + (failed - warned) > 1.0:
+        return 2
+    reach = (failed + (failed - warned) - 0.5) / normal_quantile(0.5 + confidence / 2.0)
+    if reach <= 0.0:
+        return 2 * _NEVER
+    # The reach of equal sides of n (null_reach), solved for n: (2 n + 1) / (12 n^2) = reach^2.
+    share = 12.0 * reach**2
+    return 2 * min(_NEVER, math.floor((1.0 + math.sqrt(1.0 + share)) / share) + 1)
+
+
+def judge_bound(epsilon: float, limits: Limits) -> Judged:
+    """What the audit's lower bound means: of a 0 it says nothing."""
+    if epsilon >= limits.epsilon_failed:
+        return "failed"
+    return "warned" if epsilon >= limits.epsilon_warned else "passed"
+
+
 def verdict(found: Membership, limits: Limits) -> Judged:
     """The worst of the three measures.
 
@@ -173,15 +207,8 @@ def verdict(found: Membership, limits: Limits) -> Judged:
     rule out that single patients stand out. The audit's epsilon is a lower bound, of which a 0 says nothing.
     """
     tail = judge(found.tail, limits.tail_warned, limits.tail_failed)
-    bound: Judged = (
-        "failed"
-        if found.epsilon >= limits.epsilon_failed
-        else "warned"
-        if found.epsilon >= limits.epsilon_warned
-        else "passed"
-    )
-    area = judge(found.auc, limits.auc_warned, limits.auc_failed)
-    each = (area, "warned" if tail == "could_not_run" else tail, bound)
+    area = judge(turned(found.auc), limits.auc_warned, limits.auc_failed)
+    each = (area, "warned" if tail == "could_not_run" else tail, judge_bound(found.epsilon, limits))
     order: tuple[Judged, ...] = ("failed", "could_not_run", "warned", "passed")
     return next(status for status in order if status in each)
 

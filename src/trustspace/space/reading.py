@@ -44,6 +44,11 @@ class Reader:
             and is_kept_blind(self._view, job, caller.party, caller.key, decision)
         )
 
+    def _stands(self, digest: str, now: int) -> bool:
+        """Whether a decision counts at ``now``; whose approval has lapsed is asked again."""
+        decision = self._view.get(DecisionRecord, digest)
+        return decision is not None and now <= decision.body.expires
+
     def _is_notice(self, caller: Caller, job: JobRecord, digest: str) -> bool:
         """Whether a statement says how a review ended, and is told to the caller by itself."""
         return caller.party in (job.body.developer, job.body.buyer) and digest in self._notices(job).values()
@@ -78,9 +83,8 @@ class Reader:
             )
 
     def _job_view(self, caller: Caller, job: JobRecord) -> dict[str, Any]:
-        now, state = int(self._clock()), job.state
-        if now > job.body.expires:
-            state = states.JOB.get((state, "*expired"), state)
+        now = int(self._clock())
+        state = states.at(job.state, job.body.expires, now)
         told = states.coarse_state(job.moves, now, self.slot_seconds)
         common = {
             "statement": job.statement, "title": job.body.title, "kind": job.body.kind,
@@ -102,7 +106,7 @@ class Reader:
             "revoked": job.revoked,
             "decided_by": sorted(
                 key for key, digest in (output.decisions if output else {}).items()
-                if not self._is_kept_blind(caller, job, digest)
+                if self._stands(digest, now) and not self._is_kept_blind(caller, job, digest)
             ),
         }  # fmt: skip
 

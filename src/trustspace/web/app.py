@@ -1,11 +1,13 @@
 """The desk as a WSGI application: who may ask, which page answers, and how errors read.
 
 Nothing is decided here: pages show what the client proved, and forms call what the command line calls. A page that is
-only looked at changes nothing; whatever changes something is a POST with the desk's own form field.
+only looked at changes nothing but the note that it was (client/viewing.py); what changes anything else is a POST with
+the desk's own form field.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -25,7 +27,7 @@ from trustspace.domain.budget import in_bits
 from trustspace.errors import Code, TrustspaceError, Unavailable
 from trustspace.evidence.words import TITLES, Language
 from trustspace.web import requests
-from trustspace.web.cases import MOST_LOG_LINES, PAGE, Cases, own_files
+from trustspace.web.cases import MOST_LOG_LINES, PAGE, Cases
 from trustspace.web.drafts import Answer, Decision, Drafts, FormError, decided, sign
 from trustspace.web.gate import COOKIE, FORM_FIELD, HEADERS, LANGUAGE_COOKIE, Gate
 from trustspace.web.page import asset, render
@@ -250,9 +252,9 @@ class Desk:
             case = self.cases.open(job)
         draft = decided(case, form, form.getlist("file"), form.getlist("reason"))
         return self._page(
-            turn, "confirm.html", "queue", draft=draft, number=self.drafts.put(draft), case=case,
+            turn, "confirm.html", "queue", back=f"/case/{job}", draft=draft, number=self.drafts.put(draft), case=case,
             report=case.report if isinstance(case, review.Case) else None,
-            artifacts=[a for a in own_files(case) if a.name in draft.files],
+            artifacts=[a for a in case.own_files if a.name in draft.files],
         )  # fmt: skip
 
     def _requests(self, turn: _Turn) -> Response:
@@ -274,13 +276,17 @@ class Desk:
         grant = None
         if form.get("choice") == "grant":
             chosen = tuple(form.getlist("reviewer"))
+            if not chosen:  # to the client, none is all of them
+                raise FormError("error_reviewers")
             grant = requests.draft(home, asked, requests.options(form, chosen))
         elif form.get("choice") != "refuse":
             raise FormError("error_choice")
         draft = Answer(job, asked.job.body.title, grant)
         return self._page(
-            turn, "confirm_answer.html", "requests", draft=draft, number=self.drafts.put(draft), asked=asked,
-            grant=grant, body=asked.job.body, epsilon=in_bits(grant.privacy_millis) if grant is not None else "",
+            turn, "confirm_answer.html", "requests", back=f"/request/{job}", draft=draft,
+            number=self.drafts.put(draft), asked=asked, grant=grant, body=asked.job.body,
+            epsilon=in_bits(grant.privacy_millis) if grant is not None else "",
+            here=[r.holder for r in grant.reviewers if r.holder in home.reviewers_here] if grant is not None else [],
         )  # fmt: skip
 
     def _granting(self) -> PartyHome:
@@ -312,8 +318,11 @@ class Desk:
         receipt = self.drafts.receipt(number)
         if receipt is None:
             return self._error(turn, 404, key="error_missing")
-        listed = next((j for j in jobs.listing(self.home) if j["statement"] == receipt.draft.job), None)
-        waiting = self.cases.waiting() if isinstance(receipt.draft, Decision) else []
+        listed, waiting = None, []
+        # It is signed and stands, whether or not the space can say now what came of it.
+        with contextlib.suppress(TrustspaceError):
+            listed = next((j for j in jobs.listing(self.home) if j["statement"] == receipt.draft.job), None)
+            waiting = self.cases.waiting() if isinstance(receipt.draft, Decision) else []
         return self._page(
             turn, "receipt.html", "queue" if isinstance(receipt.draft, Decision) else "requests", receipt=receipt,
             draft=receipt.draft, is_decision=isinstance(receipt.draft, Decision),
@@ -376,6 +385,7 @@ class Desk:
         values = {
             "root": self.gate.root, "form": self.gate.form, "key": key, "details": dict(details or {}),
             "message": message, "fix": fix, "nothing": nothing,
+            "form_back": nothing and turn.path.endswith("/confirm"),
         }  # fmt: skip
         return _html(render("error.html", turn.language, values), status)
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trustspace.client import jobs, notices, review
+from trustspace.client import jobs, notices, review, viewing
 from trustspace.client.acting import Acting
 from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.client.standing import Standing
 from trustspace.crypto.canonical import canonical_json, sha256_hex
+from trustspace.domain.bodies import Artifact
 from trustspace.domain.records import DatasetRecord
 from trustspace.domain.statements import dump
-from trustspace.errors import PermissionDenied, TrustspaceError
-from trustspace.evidence.words import FACTS, STATUSES, TITLES, VALUES, Language
+from trustspace.errors import TrustspaceError, Unavailable
+from trustspace.evidence.render import facts_in_words
+from trustspace.evidence.words import STATUSES, TITLES, Language
 from trustspace.evidence.words_policy import PolicyRow, policy_rows
 from trustspace.web.code import ChangedFile, compare, cut, whole
 from trustspace.web.drawing import Drawing, draw
@@ -83,6 +86,16 @@ class ShownCode:
 
 
 @dataclass(frozen=True)
+class ShownText:
+    """A file of text that came out: its lines, or None where one person cannot open it, or where it is too large."""
+
+    name: str
+    is_log: bool
+    is_large: bool
+    lines: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class ShownPolicy:
     """A source unit's rules for one of its datasets."""
 
@@ -100,11 +113,22 @@ class Shown:
     standing: Standing
     checks: tuple[ShownCheck, ...]
     policies: tuple[ShownPolicy, ...]
-    logs: tuple[tuple[str, list[str] | None], ...]
+    texts: tuple[ShownText, ...]
     code: ShownCode | None
     history: tuple[dict[str, Any], ...]
     answers: notices.Answered | None
     policy_digest: str
+    viewed: viewing.Viewing
+
+    @property
+    def logs(self) -> tuple[ShownText, ...]:
+        """What the run printed."""
+        return tuple(text for text in self.texts if text.is_log)
+
+    @property
+    def contents(self) -> tuple[ShownText, ...]:
+        """What stands in the other files of text."""
+        return tuple(text for text in self.texts if not text.is_log)
 
     @property
     def attention(self) -> tuple[ShownCheck, ...]:
@@ -124,7 +148,7 @@ class Shown:
     @property
     def can_decide(self) -> bool:
         """Whether a decision of this reviewer is still wanted."""
-        return self.case.job.state in {"in-review", "approved"} and self.own_decision in {"", "lapsed"}
+        return self.case.state in {"in-review", "approved"} and self.own_decision in {"", "lapsed"}
 
     @property
     def can_revoke(self) -> bool:
@@ -134,18 +158,12 @@ class Shown:
     @property
     def files(self) -> tuple[Any, ...]:
         """The artifacts that this source unit holds a share of."""
-        return own_files(self.case)
+        return self.case.own_files
 
     @property
     def other_files(self) -> int:
         """How many are other source units' alone."""
         return len(self.case.output.body.artifacts) - len(self.files)
-
-
-def own_files(case: review.SealedCase) -> tuple[Any, ...]:
-    """The artifacts of an output that the reviewer's source unit holds a share of."""
-    unit = case.evidence.source_unit
-    return tuple(a for a in case.output.body.artifacts if any(u.source_unit == unit for u in a.units))
 
 
 @dataclass
@@ -178,8 +196,12 @@ class Cases:
             if line.seen is None:
                 if self.clock() >= until:
                     break
-                with contextlib.suppress(TrustspaceError):
+                try:
                     self.open(line.job)
+                except Unavailable:
+                    raise  # it is not the time that is over
+                except TrustspaceError:
+                    pass  # noted as evidence that does not open
                 count += 1
         return count
 
@@ -187,6 +209,8 @@ class Cases:
         """An output with its evidence, proven; errors as :func:`review.open_case` has them."""
         try:
             case = review.open_case(self.home, job, self.reviewer)
+        except Unavailable:
+            raise  # which says nothing of the evidence
         except TrustspaceError:
             with contextlib.suppress(TrustspaceError):
                 self._note(review.sealed_case(self.home, job, self.reviewer), "")
@@ -202,7 +226,7 @@ class Cases:
     def show(self, job: str, language: Language) -> Shown:
         """All that one output's page shows."""
         case = self.open(job)
-        asked = jobs.request(self.home, job)
+        asked = jobs.request(self.home, job, case.dossier)
         listed = jobs.listing(self.home)
         own = [record for record in asked.datasets if record.source_unit == self.home.fingerprint]
         return Shown(
@@ -211,23 +235,21 @@ class Cases:
             standing=review.standing_for(case, self.reviewer),
             checks=tuple(_check(check, language) for check in case.report.checks),
             policies=tuple(_policy(record, language) for record in own),
-            logs=tuple(self._logs(case)),
+            texts=tuple(self._text(case, file) for file in case.own_files if _is_read(file)),
             code=self._code(asked, listed),
             history=tuple(_history(case, listed)),
             answers=notices.answered(self.home, case.job),
             policy_digest=sha256_hex(canonical_json(dump(own[0].body.policy))) if own else "",
+            # The last thing before it is shown: what could not be put together was not shown.
+            viewed=viewing.note(self.home, case),
         )
 
-    def _logs(self, case: review.Case) -> list[tuple[str, list[str] | None]]:
-        found: list[tuple[str, list[str] | None]] = []
-        for artifact in own_files(case):
-            if artifact.role == "log":
-                text: list[str] | None = None
-                with contextlib.suppress(PermissionDenied):
-                    content = review.open_artifact(self.home, case, artifact.name).decode("utf-8", "replace")
-                    text = content.replace("\r\n", "\n").expandtabs(4).split("\n")
-                found.append((artifact.name, text))
-        return found
+    def _text(self, case: review.Case, file: Artifact) -> ShownText:
+        is_log = file.role == "log"
+        is_large = not is_log and not viewing.is_short(file)
+        text = None if is_large else viewing.text_of(self.home, case, file.name)
+        lines = tuple(text.replace("\r\n", "\n").expandtabs(4).split("\n")) if text is not None else None
+        return ShownText(file.name, is_log, is_large, lines)
 
     def _code(self, asked: jobs.Request, listed: list[dict[str, Any]]) -> ShownCode | None:
         """The code, compared with the last of this developer that was approved here; None where none can be read."""
@@ -261,11 +283,18 @@ class Cases:
         for job in earlier[:_SEARCHED_JOBS]:
             try:
                 found = jobs.request(self.home, str(job["statement"]))
+            except Unavailable:
+                raise  # it would be said that there is none
             except TrustspaceError:
                 continue  # what does not prove itself is nothing to compare with
             if found.code and found.job.state in _APPROVED and found.job.body.developer == body.developer:
                 return found.job.body.title, found.code, 0
         return "", {}, len(earlier[:_SEARCHED_JOBS])
+
+
+def _is_read(file: Artifact) -> bool:
+    """Whether people read a file: what the run printed, and files of text that would leave."""
+    return file.role == "log" or (file.role != "own" and viewing.is_text(file))
 
 
 def _check(check: Any, language: Language) -> ShownCheck:
@@ -275,25 +304,9 @@ def _check(check: Any, language: Language) -> ShownCheck:
         title=TITLES.get(check.name, {}).get(language) or check.name,
         status_word=STATUSES[check.status][language],
         summary=check.summary.in_language(language),
-        facts=tuple(_facts(check.facts, language)[:MOST_FACTS]),
+        facts=tuple(itertools.islice(facts_in_words(check.facts, language), MOST_FACTS)),
         drawings=tuple(draw(figure, language) for figure in check.figures),
     )
-
-
-def _facts(value: Any, language: Language, name: str = "", fact: str = "") -> list[tuple[str, str]]:
-    """A check's facts as (name, value), under the names that people read."""
-    comma = "，" if language == "zh" else ", "
-    if isinstance(value, dict):
-        found = []
-        for key, item in value.items():
-            label = FACTS.get(key, {}).get(language) or str(key)
-            found += _facts(item, language, f"{name}{comma}{label}" if name else label, str(key))
-        return found
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        return [row for n, item in enumerate(value, start=1) for row in _facts(item, language, f"{name} {n}")]
-    if isinstance(value, list):
-        return [(name, comma.join(str(item) for item in value))] if value else []
-    return [(name, VALUES.get(fact, {}).get(str(value), {}).get(language) or str(value))]
 
 
 def _policy(record: DatasetRecord, language: Language) -> ShownPolicy:

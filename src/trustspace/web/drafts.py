@@ -171,12 +171,10 @@ def sign(home: Acting, reviewer: str, draft: Decision) -> str:
         TrustspaceError: as the client has it.
 
     """
-    case: review.SealedCase = review.sealed_case(home, draft.job, reviewer)
-    if (case.output.statement, case.evidence.commitment) != (draft.output, draft.evidence):
-        raise FormError("error_changed")
     if draft.choice == "approve":
         opened = review.open_case(home, draft.job, reviewer)
-        if (opened.output.statement, opened.report.verdict) != (draft.output, draft.verdict):
+        _require_same(opened, draft)
+        if opened.report.verdict != draft.verdict:
             raise FormError("error_changed")
         return review.approve(
             home,
@@ -186,8 +184,15 @@ def sign(home: Acting, reviewer: str, draft: Decision) -> str:
             accept_red=draft.accept_red,
             valid_days=draft.days,
         )
+    case = review.sealed_case(home, draft.job, reviewer)
+    _require_same(case, draft)
     if draft.choice == "changes":
         return review.request_changes(home, case, draft.reasons, draft.note, draft.comment)
     if draft.choice == "revoke":
         return review.revoke(home, draft.job, reviewer)
     return review.reject(home, case, comment=draft.comment)
+
+
+def _require_same(case: review.SealedCase, draft: Decision) -> None:
+    if (case.output.statement, case.evidence.commitment) != (draft.output, draft.evidence):
+        raise FormError("error_changed")

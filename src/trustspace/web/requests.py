@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trustspace.client import budgets, jobs
+from trustspace.client import budgets, jobs, notices
 from trustspace.client.acting import Acting
 from trustspace.client.datasets import DEFAULT_POLICY
 from trustspace.client.home import PartyHome
-from trustspace.domain.bodies import SMALL_SUMS, Grant, recovery_words
+from trustspace.domain import states
+from trustspace.domain.bodies import SMALL_SUMS, Grant, Refusal, recovery_words
 from trustspace.domain.budget import in_bits, price, privacy_of, sums_of
 from trustspace.domain.rules_request import needs_small_sums
 from trustspace.domain.tiers import ANY_TIER, TIERS
@@ -34,7 +35,10 @@ class ShownRequest:
 
     asked: jobs.Request
     can_answer: bool
+    state: str
     is_answered: bool
+    can_refuse: bool
+    answers: notices.Answered | None
     reviewers: tuple[str, ...]
     fewest: int
     data: tuple[tuple[str, int, str, tuple[str, ...]], ...]
@@ -75,12 +79,16 @@ def show(home: Acting, job: str, language: Language) -> ShownRequest:
     """A request, proven."""
     asked = jobs.request(home, job)
     body, own = asked.job.body, asked.datasets
-    unit = granting(home)
+    unit, state = granting(home), states.at(asked.job.state, body.expires, home.session.now())
     files, was_cut = cut(whole(asked.code))
     return ShownRequest(
         asked=asked,
         can_answer=unit is not None,
-        is_answered=home.fingerprint in asked.job.grants or asked.job.state != "submitted",
+        state=state,
+        is_answered=home.fingerprint in asked.job.grants or state != "submitted",
+        # A run that is on can be stopped.
+        can_refuse=(state, Refusal.type) in states.JOB,
+        answers=notices.answered(home, asked.job),
         reviewers=_reviewers(unit),
         fewest=max((record.body.policy.reviewers for record in own), default=1),
         data=data_of(asked),
@@ -144,6 +152,8 @@ def _budget(home: Acting, asked: jobs.Request, language: Language) -> list[str]:
     private = privacy_of(asked.job.body)
     if private:
         said.append(words("grant_private", language, epsilon=in_bits(private)))
+        if asked.job.body.is_joint:
+            said.append(words("grant_private_joint", language))
     for account in budgets.accounts(home, asked.dossier, asked.job):
         said.append(
             words("grant_quiet_spent", language, name=account.dataset, spent=in_bits(account.spent),

@@ -149,6 +149,8 @@ class Unit:
 
     def check(self) -> Checked:
         """Hash the whole ledger; errors as :func:`audit.verify_ledger` has them."""
+        with self._lock:
+            self._checked = None  # what fails now must not stand beside "verified" from before
         checked = Checked(int(self.clock()), audit.verify_ledger(self.home))
         with self._lock:
             self._checked = checked

@@ -33,10 +33,7 @@ _FRAME: Final[dict[str, dict[Language, str]]] = {
         "en": "This page is served by your own machine to itself. Your keys do not leave it.",
         "zh": "本页由您自己的电脑提供，仅供本机访问；您的密钥不会离开本机。",
     },
-    "back": {"en": "Back", "zh": "返回"},
     "cancel": {"en": "Do not sign", "zh": "不签名，返回"},
-    "yes": {"en": "yes", "zh": "是"},
-    "none": {"en": "none", "zh": "无"},
     "you": {"en": "{name} (you)", "zh": "{name}（您）"},
     "unpinned": {"en": "not in your trust file ({digits} …)", "zh": "不在您的信任文件中（{digits} …）"},
     "closed_title": {"en": "The desk is closed", "zh": "审查台已关闭"},
@@ -47,6 +44,7 @@ _FRAME: Final[dict[str, dict[Language, str]]] = {
     # what goes wrong
     "error_title": {"en": "This did not work", "zh": "操作未成功"},
     "error_nothing": {"en": "Nothing was signed.", "zh": "没有签署任何内容。"},
+    "error_back": {"en": "Go back to the form in your browser.", "zh": "请用浏览器的“后退”返回表单。"},
     "error_internal": {
         "en": "Something went wrong inside the desk. Nothing that you see here was changed by it.",
         "zh": "审查台内部出错，所示内容未因此改变。",
@@ -70,7 +68,8 @@ _FRAME: Final[dict[str, dict[Language, str]]] = {
     "error_host": {"en": "This desk is not reached under that name.", "zh": "不能以该名称访问审查台。"},
     "error_choice": {"en": "Choose what you decide.", "zh": "请选择您的决定。"},
     "error_files": {"en": "Choose at least one file to approve.", "zh": "请至少选择一个要批准的文件。"},
-    "error_reasons": {"en": "Choose at least one reason.", "zh": "请至少选择一个理由。"},
+    "error_reviewers": {"en": "Choose at least one reviewer.", "zh": "请至少选择一位审查员。"},
+    "error_reasons": {"en": "Choose at least one reason.", "zh": "请至少选择一项原因。"},
     "error_number": {"en": "A number is missing or out of range.", "zh": "数字缺失或超出范围。"},
     "error_comment": {
         "en": "The comment is longer than {count} characters.",
@@ -119,11 +118,11 @@ TERMS: Final[dict[str, dict[str, dict[Language, str]]]] = {
     "state": {
         "submitted": {"en": "waiting for grants", "zh": "等待授权"},
         "granted": {"en": "granted", "zh": "已授权"},
-        "refused": {"en": "refused", "zh": "已拒绝授权"},
+        "refused": {"en": "refused", "zh": "已拒绝"},
         "cancelled": {"en": "cancelled", "zh": "已取消"},
         "expired": {"en": "expired", "zh": "已过期"},
         "running": {"en": "running", "zh": "运行中"},
-        "failed": {"en": "failed", "zh": "运行失败"},
+        "failed": {"en": "failed", "zh": "失败"},
         "in-review": {"en": "in review", "zh": "审查中"},
         "approved": {"en": "approved", "zh": "已批准"},
         "released": {"en": "released", "zh": "已交付"},
@@ -136,8 +135,8 @@ TERMS: Final[dict[str, dict[str, dict[Language, str]]]] = {
     "kind": {
         "train": {"en": "train a model", "zh": "训练模型"},
         "statistics": {"en": "compute statistics", "zh": "统计计算"},
-        "compute": {"en": "compute with the developer's own code", "zh": "运行开发方自有代码"},
-        "score": {"en": "score with an encrypted model", "zh": "加密模型评分"},
+        "compute": {"en": "compute with the developer's own code", "zh": "用模型开发方自有的代码计算"},
+        "score": {"en": "score with an encrypted model", "zh": "用加密模型打分"},
     },
     "reason": {
         "small-groups": {

@@ -48,7 +48,6 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "verdict_green": {"en": "Green", "zh": "绿色"},
     "verdict_amber": {"en": "Amber", "zh": "黄色"},
     "verdict_red": {"en": "Red", "zh": "红色"},
-    "verdict_label": {"en": "Verdict: {verdict}", "zh": "结论：{verdict}"},
     "checks": {"en": "What was checked", "zh": "检验项目"},
     "checks_from": {
         "en": "Computed in your enclave, from the exact bytes that would leave.",
@@ -60,7 +59,6 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     },
     "checks_attention": {"en": "Look at these", "zh": "请留意以下事项"},
     "checks_calm": {"en": "The other checks", "zh": "其余检验"},
-    "checks_open": {"en": "Show every detail", "zh": "展开全部细节"},
     "facts": {"en": "Numbers", "zh": "数据"},
     "limits": {"en": "What this cannot show", "zh": "本报告的局限"},
     "policy": {"en": "Your own rules for {name}", "zh": "您为 {name} 制定的规则"},
@@ -80,8 +78,14 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "released_own": {"en": "never: it is yours", "zh": "绝不交付：属于您"},
     "files_others": {
         "en": "Other source units have {count} more file(s) of their own, closed to you.",
-        "zh": "其他数据源单位另有 {count} 个自己的文件，对您保密。",
+        "zh": "其他数据源单位另有 {count} 个自己的文件，对您不开放。",
     },
+    "contents": {"en": "What stands in the files", "zh": "查看文件内容"},
+    "contents_words": {
+        "en": "As they would leave, shown as text. Whatever wrote them chose these words.",
+        "zh": "即将交付的原文，仅按文本显示；内容由写出该文件的程序决定。",
+    },
+    "contents_large": {"en": "It is too large to be shown here.", "zh": "文件过大，此处不显示。"},
     "log": {"en": "What the run printed", "zh": "运行输出"},
     "log_words": {
         "en": "The developer chose these words. They are shown as text, and leave only if you choose that file.",
@@ -89,7 +93,7 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     },
     "log_shared": {
         "en": "It opens only with the other reviewers' shares: no single person can read it.",
-        "zh": "须与其他审查员的份额一起才能打开，任何一人都无法单独阅读。",
+        "zh": "须有其他审查员的份额才能打开：任何一人都无法单独阅读。",
     },
     "log_cut": {"en": "The first {count} lines are shown.", "zh": "仅显示前 {count} 行。"},
     "log_none": {"en": "Nothing was kept.", "zh": "没有保留任何输出。"},
@@ -137,10 +141,10 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "history_none": {"en": "Nothing yet.", "zh": "尚无。"},
     "history_listed": {
         "en": "As the space lists it. The check “{title}” above counts from proven statements.",
-        "zh": "按空间所列。上方检验“{title}”依据已核验的存证计算。",
+        "zh": "按空间所列。上方检验“{title}”依据已核验的声明计算。",
     },
     "request": {"en": "What was asked", "zh": "任务内容"},
-    "purpose": {"en": "Purpose, in the developer's words", "zh": "用途（模型开发方原话）"},
+    "purpose": {"en": "Purpose, in the developer's words", "zh": "用途（模型开发方的原话）"},
     "kind": {"en": "Kind", "zh": "类别"},
     "developer": {"en": "Developer", "zh": "模型开发方"},
     "buyer": {"en": "Buyer", "zh": "购买使用单位"},
@@ -164,10 +168,10 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "decided_reject": {"en": "rejected", "zh": "已驳回"},
     "decided_changes": {"en": "asked for changes", "zh": "要求修改"},
     "decided_hidden": {"en": "hidden until you decide", "zh": "在您决定前不显示"},
-    "decided_lapsed": {"en": "approved, but that has lapsed", "zh": "批准已失效"},
+    "decided_lapsed": {"en": "approved, but that has lapsed", "zh": "已批准，但已失效"},
     "decided_until": {"en": "until {time}", "zh": "有效至 {time}"},
     "decided_": {"en": "not decided yet", "zh": "尚未决定"},
-    "other_units": {"en": "Every source unit must approve", "zh": "每个数据源单位都须批准"},
+    "other_units": {"en": "Every source unit must approve", "zh": "每个数据源单位都必须批准"},
     "unit_closed": {"en": "closed it", "zh": "已否决"},
     "unit_count": {"en": "{approved} of {required}", "zh": "{approved}/{required}"},
     "unit_hidden": {"en": "hidden until you decide", "zh": "在您决定前不显示"},
@@ -181,7 +185,7 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "decide_changes_help": {
         "en": "Nothing leaves, for good. Developer and buyer read the reasons chosen below; the note goes to the "
         "developer alone.",
-        "zh": "本次产出永久不予交付。开发方和购买使用单位会看到下方选定的理由；附言只有开发方能看到。",
+        "zh": "本次产出永久不予交付。开发方和购买使用单位会看到下方选定的原因；附言只有开发方能看到。",
     },
     "decide_reject": {"en": "Reject", "zh": "驳回"},
     "decide_reject_help": {"en": "It stays closed for good.", "zh": "产出永久封存。"},
@@ -198,7 +202,7 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
         "zh": "仅开发方可解密阅读。请勿提及任何患者或数据中的数值。",
     },
     "choose_files": {"en": "Files to approve", "zh": "批准的文件"},
-    "choose_reasons": {"en": "Reasons for changes", "zh": "修改理由"},
+    "choose_reasons": {"en": "Reasons for changes", "zh": "修改原因"},
     "comment": {"en": "Comment", "zh": "意见"},
     "comment_help": {
         "en": "Stays with you; the ledger holds a commitment to it.",
@@ -219,6 +223,10 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     "already": {"en": "You have decided: {decision}.", "zh": "您已作出决定：{decision}。"},
     "over": {"en": "Nothing is left to decide: this job is {state}.", "zh": "无需决定：该任务{state}。"},
     "digests": {"en": "Exact bytes", "zh": "确切字节"},
+    "viewed_first": {
+        "en": "First shown to you on {time}; your home keeps a note of it.",
+        "zh": "首次向您显示：{time}；主目录中留有记录。",
+    },
     "digest_job": {"en": "Job", "zh": "任务"},
     "digest_output": {"en": "Output", "zh": "产出"},
     "digest_evidence": {"en": "Evidence (commitment)", "zh": "证据（承诺值）"},
@@ -251,8 +259,8 @@ REVIEW: Final[dict[str, dict[Language, str]]] = {
     },
     "confirm_changes": {
         "en": "I, {reviewer}, ask for changes to “{title}”. This output stays closed for good; its developer and "
-        "buyer are told: {reasons}.",
-        "zh": "本人 {reviewer} 要求修改“{title}”。本次产出永久封存；告知开发方和购买使用单位：{reasons}。",
+        "buyer are told: {reasons}",
+        "zh": "本人 {reviewer} 要求修改“{title}”。本次产出永久封存；告知开发方和购买使用单位：{reasons}",
     },
     "confirm_revoke": {
         "en": "I, {reviewer}, revoke “{title}” for everybody. Nothing more of it is handed out; what its buyer "

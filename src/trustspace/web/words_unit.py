@@ -16,12 +16,21 @@ UNIT: Final[dict[str, dict[Language, str]]] = {
         "zh": "此主目录没有授权签名密钥：您可以在此阅读申请，由保管本单位主目录的人员答复。",
     },
     "grants_answered": {"en": "Answered already", "zh": "已答复"},
+    "grants_over": {"en": "Nothing is left to answer", "zh": "无需答复"},
     "grant_sees": {"en": "Data it would see", "zh": "将接触的数据"},
     "grant_model": {"en": "Whose code meets the data", "zh": "接触数据的代码"},
     "grant_platform": {"en": "Only the platform's own code ({kind}).", "zh": "仅平台自带程序（{kind}）。"},
     "grant_own_code": {
         "en": "The developer's own code, in full below. It is bounded, not made safe: have somebody read it.",
         "zh": "开发方自有代码，全文见下。它受到约束，但不保证无害：请安排人员阅读。",
+    },
+    "grant_canaries": {
+        "en": "Of the patients who are in or out by a coin, {percent} % get another label than their own, on purpose. "
+        "Your enclave draws them, and tells nobody who they are. Those of them who are in are trained on with it: that "
+        "shows whether the model learns people by heart, and costs a little of its quality. They do not count among "
+        "the patients on whom it is judged.",
+        "zh": "在由抛硬币决定是否留出的患者中，有 {percent}% 会被有意更改标签。他们由您的盲盒抽取，不向任何人透露是谁。"
+        "其中参与训练的以更改后的标签训练：由此可见模型是否记住个人，模型质量会因此略有下降。他们不计入用于评估模型的患者。",
     },
     "grant_budget": {"en": "What it would spend", "zh": "将消耗的预算"},
     "grant_quiet": {
@@ -44,6 +53,11 @@ UNIT: Final[dict[str, dict[Language, str]]] = {
     "grant_private": {
         "en": "It claims differential privacy of epsilon {epsilon} for each run.",
         "zh": "每次运行申报差分隐私 ε = {epsilon}。",
+    },
+    "grant_private_joint": {
+        "en": "Your own enclave adds the noise for your patients: the promise also holds against all other source "
+        "units together.",
+        "zh": "噪声由贵单位自己的盲盒为贵单位的患者加入：即使其他数据源单位全部合谋，该保证仍然成立。",
     },
     "grant_private_spent": {
         "en": "{name}: epsilon {spent} of {limit} is spent by all developers' jobs together.",
@@ -107,6 +121,12 @@ UNIT: Final[dict[str, dict[Language, str]]] = {
     "permits_one": {
         "en": "One person alone can approve. Four eyes need a threshold of two.",
         "zh": "一人即可批准。如需双人审查，请将人数设为 2。",
+    },
+    "permits_here": {
+        "en": "The keys of {names} lie in this home: whoever holds it decides in their names. That several must agree "
+        "is then a rule of this machine only.",
+        "zh": "{names} 的密钥存放在本主目录中：持有该目录的人可以替他们作决定。“须多人同意”此时只是这台机器上的"
+        "规定。",
     },
     "permits_words": {"en": "You accept in these words: {words}.", "zh": "您接受以下文字：{words}。"},
     "permits_privacy": {

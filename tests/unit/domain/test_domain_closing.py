@@ -6,7 +6,7 @@ from support.cast import DAY, Cast, digest
 from trustspace.crypto.statement import key_id
 from trustspace.domain.bodies import SEALED_NOTE_BYTES, PartyKey, Policy, Receipt, Release, Reviewer
 from trustspace.domain.certificate import verify
-from trustspace.domain.permissions import is_kept_blind, may_read_blob
+from trustspace.domain.permissions import is_kept_blind, may_read_blob, may_read_statement
 from trustspace.domain.quorum import standing
 from trustspace.domain.records import BlobRecord, DatasetRecord, DecisionRecord, OutputRecord
 from trustspace.domain.replay import replay
@@ -126,8 +126,12 @@ def test_what_is_revoked_is_served_to_the_buyer_no_more(at):
     output = cast.view.get(OutputRecord, cast.job.output)
     blob = cast.view.get(BlobRecord, output.body.artifacts[0].blob)
     assert may_read_blob(cast.view, cast.buyer.fingerprint, blob)
+    assert may_read_statement(cast.view, cast.buyer.fingerprint, "decision", cast.job), (
+        "its shares are for the buyer"
+    )
     revoke(cast)
     assert not may_read_blob(cast.view, cast.buyer.fingerprint, blob)
+    assert not may_read_statement(cast.view, cast.buyer.fingerprint, "decision", cast.job)
     assert may_read_blob(cast.view, cast.units[0].fingerprint, blob)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from support.cast import Cast, digest
 
+from trustspace.crypto.statement import Envelope, Signature
 from trustspace.domain.permissions import (
     may_read_blob,
     may_read_job,
@@ -11,6 +12,8 @@ from trustspace.domain.permissions import (
     roles_of,
 )  # fmt: skip
 from trustspace.domain.records import BlobRecord
+from trustspace.domain.statements import parse
+from trustspace.errors import VerificationFailed
 
 JOB_STATEMENTS = (
     "job", "job-countersignature", "job-cancellation", "grant", "refusal", "run-nonce", "run-offer", "code-release", "key-release",
@@ -82,7 +85,9 @@ UNITS = {"Hospital A", "Hospital B", "Hospital C"}
 
 def test_a_mock_is_for_everybody_enrolled(at):
     cast = at("describe")
-    assert blob_readers(cast, cast.dataset(cast.units[0]).body.mock) == {a.name for a in cast.actors}
+    mock = cast.dataset(cast.units[0]).body.mock
+    assert blob_readers(cast, mock) == {a.name for a in cast.actors}
+    assert not may_read_blob(cast.view, digest("a stranger"), cast.view.get(BlobRecord, mock))
 
 
 def test_open_code_is_for_those_whose_data_it_meets(at):
@@ -123,3 +128,15 @@ def test_everyone_is_named_once(at):
     first = body.source_units[0]
     assert not names_everyone_once(body.model_copy(update={"developer": first}))
     assert not names_everyone_once(body.model_copy(update={"source_units": (first, first)}))
+
+
+def test_the_name_of_the_right_key_over_a_wrong_signature_is_worth_nothing(at):
+    cast = at("ask")
+    good = cast.sign(cast.buyer, "act", cast.countersignature_body())
+    (one,) = good.envelope.signatures
+    for wrong in (bytes(64), one.signature[:-1] + bytes([one.signature[-1] ^ 1])):
+        forged = Envelope(good.envelope.payload, good.envelope.payload_type, (Signature(one.key_id, wrong),))
+        with pytest.raises(VerificationFailed):
+            cast.fork().put(parse(forged.to_bytes()))
+    cast.put(good)
+    assert cast.job.countersigned == good.digest

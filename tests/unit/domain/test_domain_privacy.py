@@ -1,11 +1,10 @@
 """The differential privacy of a dataset: what a grant caps, what jobs spend of it, and when there is none left."""
 
 import pytest
-from support.cast import Cast, digest
+from support.cast import Series
 
 from trustspace.domain import budget
-from trustspace.domain.bodies import Policy
-from trustspace.domain.records import DatasetRecord, JobRecord
+from trustspace.domain.records import JobRecord
 from trustspace.errors import BudgetExhausted, PolicyRefused
 
 
@@ -13,29 +12,12 @@ def claim(epsilon="3"):
     return {"privacy": {"epsilon": epsilon, "delta": "0.0001"}, "limits": {"wall_seconds": 600}}
 
 
-class Series(Cast):
-    """One source unit and its dataset with so many thousandths of epsilon; trainings, one after another."""
+class Trainings(Series):
+    """Trainings on a dataset with so many thousandths of epsilon."""
 
     def __init__(self, limit):
-        super().__init__(units=1, reviewers=1, threshold=1, runs=1)
-        self.enrol()
-        self.unit = self.units[0]
-        self.publish(1, limit)
-
-    def publish(self, version, limit):
-        policy = Policy(quiet_millibits_per_developer=2**40, privacy_millis=limit)
-        body = self.dataset_body(
-            self.unit, version=version, manifest=digest(f"manifest {version}"), mock=digest(f"mock {version}"),
-            policy=policy,
-        )  # fmt: skip
-        self.put(self.sign(self.unit, "act", body))
-
-    @property
-    def job(self):
-        return list(self.view.all(JobRecord))[-1]
-
-    def dataset(self, unit):
-        return [d for d in self.view.all(DatasetRecord) if d.source_unit == unit.fingerprint][-1]
+        super().__init__(runs=1)
+        self.publish(1, privacy_millis=limit)
 
     def asked(self, parameters=None, by=None):
         developer = by or self.developer
@@ -60,7 +42,7 @@ class Series(Cast):
 
 
 def test_it_is_spent_at_the_first_key_and_not_before():
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked().granted()
     job = cast.job.statement
     assert cast.spent() == {}
@@ -69,14 +51,14 @@ def test_it_is_spent_at_the_first_key_and_not_before():
 
 
 def test_every_run_that_a_grant_allows_counts():
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked().granted(9000, runs=3)
     cast.challenge().offer_all().release_keys()
     assert set(cast.spent().values()) == {9000}
 
 
 def test_a_grant_must_allow_what_the_job_claims():
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked()
     for millis, runs in ((0, 1), (2999, 1), (3000, 2)):
         with pytest.raises(PolicyRefused, match=r"could spend a differential privacy of epsilon [36]"):
@@ -85,7 +67,7 @@ def test_a_grant_must_allow_what_the_job_claims():
 
 
 def test_a_grant_of_a_job_without_a_claim_allows_none():
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked({"limits": {"wall_seconds": 600}})
     with pytest.raises(PolicyRefused, match="grant allows 3"):
         cast.granted(3000)
@@ -95,7 +77,7 @@ def test_a_grant_of_a_job_without_a_claim_allows_none():
 
 
 def test_the_jobs_of_all_developers_spend_it_together():
-    cast = Series(6000)
+    cast = Trainings(6000)
     cast.begun()
     cast.begun(by=cast.other_developer)
     cast.asked()
@@ -106,18 +88,18 @@ def test_the_jobs_of_all_developers_spend_it_together():
 
 
 def test_a_version_is_no_new_dataset():
-    cast = Series(3000)
+    cast = Trainings(3000)
     cast.begun()
-    cast.publish(2, 3000)
+    cast.publish(2, privacy_millis=3000)
     cast.asked()
     with pytest.raises(BudgetExhausted, match="3 is spent"):
         cast.granted()
-    cast.publish(3, 6000)
+    cast.publish(3, privacy_millis=6000)
     cast.asked().granted()
 
 
 def test_what_was_granted_beside_is_checked_again_at_the_key():
-    cast = Series(3000)
+    cast = Trainings(3000)
     jobs = []
     for by in (cast.developer, cast.other_developer):
         cast.asked(by=by).granted()
@@ -134,14 +116,14 @@ def test_what_was_granted_beside_is_checked_again_at_the_key():
     ("epsilon", "millis"), [("3", 3000), ("0.5", 500), ("0.0001", 1), ("2.0001", 2001), ("100", 100_000)]
 )
 def test_a_claim_counts_in_thousandths_rounded_up(epsilon, millis):
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked(claim(epsilon))
     assert budget.privacy_of(cast.job.body) == millis
 
 
 @pytest.mark.parametrize("privacy", [[], {}, {"epsilon": 3}, {"epsilon": "1e3"}, {"epsilon": "-1"}, "3"])
 def test_a_claim_that_cannot_be_read_spends_all_there_is(privacy):
-    cast = Series(10_000)
+    cast = Trainings(10_000)
     cast.asked({"privacy": privacy, "limits": {"wall_seconds": 600}})
     with pytest.raises(BudgetExhausted):
         cast.granted(2**53 - 1)

@@ -1,12 +1,10 @@
 """Encrypted scoring in the rules: the budget of sums, what a model is not, and files that are never released."""
 
 import pytest
-from support.cast import Cast, digest
+from support.cast import Series, digest
 
 from trustspace.domain import budget, rules_request
 from trustspace.domain.binding import score_context
-from trustspace.domain.bodies import Policy
-from trustspace.domain.records import DatasetRecord, JobRecord
 from trustspace.errors import BudgetExhausted, InvalidInput, PolicyRefused
 
 
@@ -14,28 +12,12 @@ def score(groups=(), result="group-sums"):
     return {"score": {"groups": list(groups), "result": result}, "limits": {"wall_seconds": 600}}
 
 
-class Series(Cast):
-    """One source unit and its dataset with a limit on sums; jobs that score, one after another."""
+class Scorings(Series):
+    """Jobs that score, on a dataset with a limit on sums."""
 
     def __init__(self, limit, **policy):
-        super().__init__(units=1, reviewers=1, threshold=1, runs=2, kind="score")
-        self.enrol()
-        self.unit = self.units[0]
+        super().__init__(runs=2, kind="score")
         self.publish(1, score_sums_per_developer=limit, **policy)
-
-    def publish(self, version, **policy):
-        body = self.dataset_body(
-            self.unit, version=version, manifest=digest(f"manifest {version}"), mock=digest(f"mock {version}"),
-            policy=Policy(quiet_millibits_per_developer=2**40, **policy),
-        )  # fmt: skip
-        self.put(self.sign(self.unit, "act", body))
-
-    @property
-    def job(self):
-        return list(self.view.all(JobRecord))[-1]
-
-    def dataset(self, unit):
-        return [d for d in self.view.all(DatasetRecord) if d.source_unit == unit.fingerprint][-1]
 
     def granted(self, by=None, **changes):
         developer = by or self.developer
@@ -55,7 +37,7 @@ class Series(Cast):
 
 
 def test_sums_are_spent_at_the_first_key_once_for_all_runs():
-    cast = Series(8)
+    cast = Scorings(8)
     job = cast.granted()
     assert cast.spent() == {}
     cast.challenge().offer_all().release_keys()
@@ -67,7 +49,7 @@ def test_sums_are_spent_at_the_first_key_once_for_all_runs():
 
 
 def test_the_job_that_does_not_fit_is_not_granted():
-    cast = Series(8)
+    cast = Scorings(8)
     cast.begun()
     cast.begun()
     with pytest.raises(
@@ -83,14 +65,14 @@ def test_the_job_that_does_not_fit_is_not_granted():
 
 
 def test_another_developer_has_sums_of_its_own():
-    cast = Series(4)
+    cast = Scorings(4)
     cast.begun()
     cast.begun(by=cast.other_developer)
     assert sum(cast.spent(cast.other_developer).values()) == 4
 
 
 def test_rows_and_other_kinds_of_jobs_cost_no_sums():
-    cast = Series(0)
+    cast = Scorings(0)
     cast.begun(parameters=score(result="rows"))
     assert cast.spent() == {}
     cast.begun(kind="compute", parameters={"limits": {"wall_seconds": 600}})
@@ -101,7 +83,7 @@ def test_rows_and_other_kinds_of_jobs_cost_no_sums():
 
 
 def test_the_key_itself_is_refused_to_a_job_that_was_granted_while_there_was_room(monkeypatch):
-    cast = Series(4)
+    cast = Scorings(4)
     cast.begun()
     with monkeypatch.context() as without:
         without.setattr(rules_request.budget, "require", lambda *_: None)
@@ -112,14 +94,14 @@ def test_the_key_itself_is_refused_to_a_job_that_was_granted_while_there_was_roo
 
 
 def test_an_encrypted_model_is_no_code():
-    cast = Series(100, custom_code="refuse")
+    cast = Scorings(100, custom_code="refuse")
     cast.granted()
     with pytest.raises(PolicyRefused, match="own code"):
         cast.granted(kind="compute", parameters={"limits": {"wall_seconds": 600}})
 
 
 def test_a_job_that_scores_has_a_model_and_it_is_not_blind():
-    cast = Series(100)
+    cast = Scorings(100)
     for changes in ({"code": ""}, {"blind": cast.blind_code()}):
         with pytest.raises(InvalidInput, match="encrypted model"):
             cast.granted(**changes)
@@ -128,7 +110,7 @@ def test_a_job_that_scores_has_a_model_and_it_is_not_blind():
 def test_what_belongs_to_a_source_unit_is_never_approved():
     """By the rules, whoever signs for it; and what is not of that role can be."""
     for role, held in (("own", True), ("result", False)):
-        cast = Series(100)
+        cast = Scorings(100)
         cast.begun()
         body = cast.output_body(cast.unit)
         first = body.artifacts[0].model_copy(update={"role": role})
@@ -146,7 +128,7 @@ def test_what_belongs_to_a_source_unit_is_never_approved():
 
 
 def test_proofs_are_bound_to_all_that_the_job_says():
-    cast = Series(100)
+    cast = Scorings(100)
     body = cast.job_body()
     context = score_context(body)
     assert score_context(body.model_copy(update={"code": digest("another model")})) == context

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +19,7 @@ from trustspace.enclave.opening import divide
 from trustspace.errors import Unavailable, VerificationFailed
 from trustspace.jobs.counting import count_table
 from trustspace.jobs.parameters import Parameters
-from trustspace.jobs.shown import cells_of_rows, counts_of, shown_of
+from trustspace.jobs.shown import MISSING, OUTSIDE, PRESENT, cells_of_rows, counts_of, keys_of_lines, shown_of
 from trustspace.jobs.statistics import HIDDEN, result
 from trustspace.privacy.overlap import Counts, Earlier, Trace
 
@@ -100,6 +103,21 @@ def test_a_crash_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
     assert same(found, record())
 
 
+def test_what_went_to_the_same_buyer_or_developer_concerns_a_job(tmp_path):
+    """Either of them has both outputs to subtract, whoever asked for the other; its own record is no earlier one."""
+    kept = History(tmp_path / "history")
+    for place, (buyer, developer) in enumerate([("b", "x"), ("x", "d"), ("b", "d"), ("x", "y")]):
+        digest = str(place) * 64
+        kept.record(replace(record(digest, place), buyer=buyer, developer=developer))
+
+    def concerning(digest):
+        job = SimpleNamespace(statement=digest, body=SimpleNamespace(buyer="b", developer="d"))
+        return [one.job[0] for one in kept.concerning(job)]
+
+    assert concerning("f" * 64) == ["0", "1", "2"]
+    assert concerning("2" * 64) == ["0", "1"]
+
+
 @pytest.mark.parametrize("how", ["a bit", "cut", "empty", "renamed", "copied"])
 def test_a_damaged_record_is_refused_by_name(tmp_path, how):
     kept = History(tmp_path / "history")
@@ -126,6 +144,7 @@ def test_without_its_key_nothing_is_forgotten_silently(tmp_path):
     History(tmp_path / "history").record(record())
     key = tmp_path / "history" / "key"
     assert key.stat().st_mode & 0o777 == 0o600
+    assert key.parent.stat().st_mode & 0o777 == 0o700
     secret = key.read_bytes()
     key.unlink()
     with pytest.raises(VerificationFailed, match="key"):
@@ -187,12 +206,15 @@ def people(count=40, name="patient"):
     })  # fmt: skip
 
 
-def trace_of(kept, table, column="patient", version="f" * 64, columns=("size", "diagnosis", "sex", "ward")):
-    rows = divide(table, column, columns, COUNTING, bytes(32), bytes(32))
+def trace_of(
+    kept, table, column="patient", version="f" * 64, columns=("size", "diagnosis", "sex", "ward"), job=COUNTING,
+    digest=bytes(32),
+):  # fmt: skip
+    rows = divide(table, column, columns, job, bytes(32), digest)
     described = SimpleNamespace(body=SimpleNamespace(description={"patient_column": column}))
     order = SimpleNamespace(dossier=SimpleNamespace(view=SimpleNamespace(get=lambda *_: described)))
     start = Trace(Earlier(JOB, "t", 0), "statistics", ("A",), "cytology", version, columns)
-    return counted(traced(kept, start, order, rows), COUNTING, rows)
+    return counted(traced(kept, start, order, rows), job, rows)
 
 
 def test_a_patient_has_one_name_in_every_version_and_order(tmp_path):
@@ -208,6 +230,11 @@ def test_a_patient_has_one_name_in_every_version_and_order(tmp_path):
     assert b"patient-" not in raw
     opened = module.open_bytes(kept._seal_key, {"purpose": "history", "record": JOB}, raw)
     assert b"patient-" not in opened
+    body = zlib.decompress(opened[8 + int.from_bytes(opened[:8]) :])
+    assert first.people.astype("<u8").tobytes() in body, "the control: so one looks for it"
+    names = [name.encode() for name in people()["patient"].to_pylist()]
+    plain = [hashlib.new(kind, name).digest()[:8] for kind in ("sha256", "md5") for name in names]
+    assert not [digits for digits in (*names, *plain, *(one[::-1] for one in plain)) if digits in body]
 
 
 def test_rows_without_patients_are_known_by_number_and_by_what_they_say(tmp_path):
@@ -222,9 +249,54 @@ def test_rows_without_patients_are_known_by_number_and_by_what_they_say(tmp_path
     assert len(np.intersect1d(first.contents, later.contents)) == 9
 
 
+TRAINING = Parameters.model_validate(
+    {
+        "kind": "train",
+        "datasets": [{"id": "cytology", "version": 1, "columns": ["size", "sex", "ward"]}],
+        "train": {
+            "model": "logistic_regression", "target": "diagnosis", "positive": "M", "epochs": 1,
+            "categories": {"sex": ["f", "m"], "ward": ["1", "2", "3"]},
+        },
+        "terms": {"withheld_percent": 30},
+    }
+)  # fmt: skip
+
+
+def test_who_is_withheld_leaves_no_mark_on_what_a_row_says(tmp_path):
+    """Two jobs withhold other rows of the same table: nobody may come or go by that."""
+    kept, table = History(tmp_path / "history"), people(60)
+    jobs, columns = (bytes(32), b"\1" * 32), table.column_names[:4]
+    withheld = [
+        set(divide(table, "", columns, TRAINING, bytes(32), job).judging.patients.tolist()) for job in jobs
+    ]
+    assert withheld[0] != withheld[1]
+    one, other = (
+        trace_of(kept, table, "", version=version * 64, job=TRAINING, digest=job)
+        for version, job in zip("ef", jobs, strict=True)
+    )
+    assert not len(np.intersect1d(one.people, other.people)), "other numbers in another version"
+    assert set(one.contents.tolist()) == set(other.contents.tolist())
+    assert len(set(one.contents.tolist())) == 60
+
+
+def test_all_units_of_a_joint_job_stand_behind_its_output():
+    """Otherwise a sum over one unit fewer would pass for the same sum again."""
+    use = SimpleNamespace(source_unit="B", dataset="f" * 64, columns=("size",))
+    view = SimpleNamespace(get=lambda *_: SimpleNamespace(body=SimpleNamespace(dataset="cytology")))
+    for joint, units in ((True, ("A", "B", "C")), (False, ("B",))):
+        body = SimpleNamespace(
+            datasets=(use,), is_joint=joint, source_units=("A", "B", "C"), title="t", kind="statistics"
+        )
+        begun = module.started(view, SimpleNamespace(statement=JOB, body=body), "B", 5)
+        assert (begun.units, begun.dataset, begun.version) == (units, "cytology", "f" * 64)
+        assert begun.people is begun.counts is None
+
+
 def test_a_released_count_is_that_of_the_rows_it_is_said_to_count():
-    """Every shown number of a real statistics.json is the number of rows in its cells."""
-    table = people(200)
+    """Every shown number of a real statistics.json is the number of rows in its cells, also of values out of bounds."""
+    table, draw = people(200), np.random.default_rng(4)
+    sizes = np.where(draw.random(200) < 0.1, np.nan, draw.normal(10, 8, 200))
+    table = table.set_column(0, "size", pa.array(sizes, from_pandas=True))
     value = json.loads(result(COUNTING, count_table(table, COUNTING).tolist(), 1, 10))
     cells = cells_of_rows(table, COUNTING)
     checked = 0
@@ -237,6 +309,28 @@ def test_a_released_count_is_that_of_the_rows_it_is_said_to_count():
     shown = shown_of(value)
     assert len(shown) == len(cells) == 4
     assert (0,) in shown[0]
+    assert {PRESENT, (MISSING,), (OUTSIDE,)} <= set(shown[1])
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "line"),
+    [
+        (None, None, None),
+        ("bounds", {"size": [0, 30]}, 1),
+        ("categories", {"diagnosis": ["B", "M", "C"], "sex": ["f", "m"], "ward": ["1", "2", "3"]}, 2),
+        ("tables", [["diagnosis"], ["ward", "sex"]], 3),
+    ],
+)
+def test_the_same_table_has_the_same_key_and_no_other_has(where, what, line):
+    """Over other source units, only counts of the same cells are subtracted."""
+    said = {**COUNTING.to_json(), "datasets": [{**COUNTING.to_json()["datasets"][0], "id": "elsewhere"}]}
+    if where is not None:
+        said["statistics"] = {**said["statistics"], where: what}
+    keys, others = keys_of_lines(COUNTING), keys_of_lines(Parameters.model_validate(said))
+    assert [n for n, (one, other) in enumerate(zip(keys, others, strict=True)) if one != other] == (
+        [] if line is None else [line]
+    )
+    assert len(set(keys)) == len(keys) == 4
 
 
 def test_what_is_too_large_to_keep_is_kept_without_its_cells(tmp_path, monkeypatch):

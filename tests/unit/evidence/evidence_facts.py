@@ -30,10 +30,20 @@ HARMLESS = Membership(
     tpr=Estimate(0.01, 0.0, 0.03, 0.01, 0.03), epsilon=0.0, guesses=20, right=11, audited=228, roc=((0.0, 0.0), (0.1, 0.1)),
     edges=(0.0, 0.5, 1.0), members_histogram=(400, 55), others_histogram=(100, 14),
 )  # fmt: skip
+# So many that an area of chance could pass.
+CANARIES = replace(
+    HARMLESS,
+    members=30,
+    others=25,
+    auc=Estimate(0.55, 0.40, 0.69, 0.5, 0.66),
+    audited=55,
+    guesses=32,
+    right=18,
+)
 COMPARED = References(4, "lira", HARMLESS, (("lira", HARMLESS),), ((7, 0.9),))
 JUDGED = Judgement(
     PartMetrics(455, 0.07, 0.99, 0.98), PartMetrics(114, 0.10, 0.98, 0.96), HARMLESS, COMPARED,
-    (("patient 7", 0.9),), "same",
+    (("patient 7", 0.9),), "same", canaries=CANARIES,
 )  # fmt: skip
 PROMISED = PrivateTraining(
     epsilon=3.0, delta=0.0001, patients=455, told_patients=455, rate=0.07, steps=286, noise=1.4, accounted=2.9997,
@@ -78,6 +88,7 @@ def sound(**changes: Any) -> RunFacts:
         precision="bf16",
         stored=StoredRows("yes"),
         private=PROMISED,
+        canaries_percent=20 if changes.get("kind", "train") == "train" else 0,
     )
     return replace(facts, **{"judged": replace(facts.judged, **of_judged), **changes})
 

@@ -32,6 +32,8 @@ def test_the_room_of_each_kind_of_file():
         MODEL, "application/x-safetensors", 500, (TensorInfo("model.w", "BF16", (10, 20)),)
     )
     assert room_of(weights) == Room(4000, 1400)
+    two = replace(weights, tensors=(*weights.tensors, TensorInfo("model.v", "BF16", (50,))))
+    assert room_of(two) == Room(4000, 1750), "all tensors of a type together"
     grey = ArtifactFacts("a.png", "image/png", 5150, width=100, height=50)
     assert room_of(grey) == Room(41_200, 20_000)
     assert room_of(replace(grey, bytes=15_150)) == Room(121_200, 60_000)
@@ -108,6 +110,8 @@ def test_the_leaf_that_is_too_small_is_for_the_policy():
     facts = sound(stored=StoredRows("yes", leaves=(("a.json", 6),)))
     assert stored_rows(facts, replace_policy(minimum_cell_count=5)).status == "passed"
     assert stored_rows(facts, replace_policy(minimum_cell_count=7)).status == "failed"
+    several = sound(stored=StoredRows("yes", leaves=(("a.json", 6), ("b.json", 2), ("c.json", 90))))
+    assert "b.json" in stored_rows(several, POLICY).summary["en"], "the smallest is named"
 
 
 def test_a_model_of_the_platforms_own_keeps_no_rows():
@@ -120,6 +124,8 @@ def test_a_model_of_the_platforms_own_keeps_no_rows():
 def test_counts_and_scores_keep_no_rows():
     for kind in ("statistics", "score"):
         assert stored_rows(sound(kind=kind, stored=None), POLICY).status == "passed"
+    for kind in ("train", "compute"):
+        assert stored_rows(sound(kind=kind, stored=None), POLICY).status == "could_not_run"
 
 
 def test_a_report_with_stored_rows_is_red():

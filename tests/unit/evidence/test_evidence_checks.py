@@ -14,7 +14,10 @@ from trustspace.evidence.facts import DigestPair, Judgement, PartMetrics, read_e
 from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT, build_report, verdict_of
 from trustspace.evidence.words import SENTENCES, TITLES
 from trustspace.jobs.artifacts import ArtifactFacts, encode_json, parse_json
+from trustspace.jobs.people import CountTable
+from trustspace.jobs.stored import StoredRows
 from trustspace.jobs.tensors import TensorInfo
+from trustspace.privacy.overlap import Comparison
 
 SMALL = ArtifactFacts("metrics.json", "application/json", 400)
 
@@ -63,6 +66,8 @@ def test_a_file_whose_content_the_job_left_open_asks_for_a_look():
 
 def test_an_open_file_that_is_not_as_declared_still_fails():
     first, second = sound().declared
+    full = sound(observed=_observed(bytes=second.max_bytes))
+    assert build_report(full).check("declared_vs_observed").status == "passed", "as large as it may be"
     facts = sound(declared=(first, replace(second, is_exact=False, max_bytes=1)))
     assert build_report(facts).check("declared_vs_observed").status == "failed"
 
@@ -173,6 +178,31 @@ def test_only_the_policy_says_that_a_check_does_not_apply():
     assert build_report(counted()).verdict == "green"
 
 
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("withheld_metrics", sound(withheld=None)),
+        ("membership", sound(membership=None)),
+        ("references", sound(references=None)),
+        ("reexecution", sound(repeated="not_run")),
+        ("stored_rows", sound(stored=None)),
+        ("stored_rows", sound(stored=StoredRows("too_large"))),
+        ("sizes", sound(record_bytes=0)),
+        ("buyer_history", sound(history=None)),
+        ("differencing", sound(differencing=None)),
+        ("differencing", sound(differencing=Comparison(earlier=9, too_many=True))),
+        ("sums", sound(joint=True)),
+        ("small_cells", counted(None)),
+        ("dominance", counted(parts=None)),
+        ("reexecution", replace(counted(), judged=Judgement())),
+    ],
+)
+def test_what_concerns_a_job_of_its_kind_is_not_excused_unless_a_policy_says_so(name, facts):
+    """Where a source unit said nothing, only what has nothing to do with the kind of job is left out."""
+    report = build_report(facts)
+    assert (report.check(name).status, report.verdict) == ("could_not_run", "red")
+
+
 def test_every_check_that_could_not_run_can_be_excused_in_words():
     everything = Policy(not_applicable=tuple(CHECKS))
     unknown = counted(None, joint=True, record_bytes=0)
@@ -279,6 +309,8 @@ def test_blind_code_is_called_by_its_name_and_must_be_accepted_by_it(policy, exp
 
 def test_what_the_buyer_has_from_the_same_data_is_counted():
     assert status("buyer_history", sound(history=(ELSEWHERE,))) == "passed"
+    several = replace(EARLIER, datasets=("ward-b", *EARLIER.datasets))
+    assert status("buyer_history", sound(history=(several,))) == "warned", "one dataset in common is enough"
     check = build_report(sound(history=(EARLIER, ELSEWHERE, EARLIER))).check("buyer_history")
     assert check.status == "warned"
     assert "already has: 2." in check.summary.en
@@ -351,6 +383,12 @@ def test_what_is_no_table_of_the_platforms_is_not_called_clean():
     code = build_report(sound(kind="compute", custom_code=True)).check("small_cells")
     assert code.status == "warned"
     assert "no check can tell" in code.summary.en
+    small = CountTable("t.csv", ("stage", "women"), (("I", "40"), ("II", "2")), ((0, 1), (1, 1)), named=False)
+    for named, expected in ((False, "warned"), (True, "failed")):
+        made = sound(kind="compute", custom_code=True, counts=(replace(small, named=named),))
+        check = build_report(made).check("small_cells")
+        assert (check.status, check.facts["small"]) == (expected, 1)
+        assert check.figures[0].marked == ((1, 1),)
     assert status("small_cells", counted(None)) == "could_not_run"
 
 

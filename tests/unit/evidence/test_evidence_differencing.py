@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from evidence_facts import MODEL, counted, sound
+from evidence_facts import MODEL, NOTHING, counted, sound
 
 from trustspace.domain.bodies import Policy
-from trustspace.evidence.released import drawn
+from trustspace.evidence.figures import Words
+from trustspace.evidence.released import MAX_TABLES, Drawn, drawn, shown_tables
 from trustspace.evidence.report import NOT_APPLICABLE_BY_DEFAULT, Report, build_report
 from trustspace.jobs.artifacts import ArtifactFacts
 from trustspace.jobs.counting import count_table
 from trustspace.jobs.parameters import Parameters
-from trustspace.jobs.shown import amounts_of
+from trustspace.jobs.shown import EVERYBODY, MISSING, OUTSIDE, PRESENT, amounts_of
 from trustspace.jobs.statistics import HIDDEN, result
 from trustspace.jobs.tensors import TensorInfo
 from trustspace.privacy.overlap import Comparison, Difference, Earlier
@@ -101,8 +102,14 @@ def test_what_is_said_of_earlier_outputs(found, status, words):
 
 
 def test_what_is_told_is_not_softened_by_what_could_not_be_compared():
-    worst = Comparison(earlier=3, unlike=(MAY,), too_many=True, groups=(Difference(3, (MAY,)),))
-    assert checked(worst).check("differencing").status == "failed"
+    sets, units = (Difference(1, (MAY,)),), (Difference(2, (MAY,)),)
+    worst = Comparison(
+        earlier=3, unlike=(MAY,), too_many=True, groups=(Difference(3, (MAY,)),), sets=sets, units=units
+    )
+    check = checked(worst).check("differencing")
+    assert check.status == "failed"
+    assert "a group of 3 patients" in check.summary.en
+    assert set(check.facts) >= {"told_by_groups", "told_by_sets", "told_by_units", "not_compared"}
 
 
 def test_many_outputs_are_named_in_a_few_words():
@@ -154,6 +161,55 @@ def test_beside_other_units_a_large_part_asks_for_a_look():
 def test_values_below_zero_are_not_judged_and_it_is_said():
     found = with_costs(np.random.default_rng(1).normal(0, 9, 120))
     assert (found.status, found.facts["below_zero"]) == ("passed", ["cost"])
+    # One value below 0 is enough: what a sum of others' gains and losses is, its largest part does not tell.
+    one = with_costs([*np.linspace(1, 2, 60), 90_000.0, -1.0])
+    assert (one.status, one.facts["below_zero"]) == ("passed", ["cost"])
+    # Beside other units, the sum of all may be below 0 where no part of one's own is.
+    together = means(Amounts("cost", 5.0, 4.0), mean="-3.00", joint=True)
+    assert (together.status, together.facts["below_zero"]) == ("passed", ["cost"])
+
+
+def means(*parts, mean="1.00", joint=False, policy=None, **changes):
+    """The check of a table of 100 rows with a mean, and the largest parts of its sum, for each column."""
+    numeric = [
+        {"column": part.column, "count": 100, "missing": 0, "mean": mean, "variance": "1.0", **changes}
+        for part in parts
+    ]
+    value = {"minimum_cell_count": 10, "source_units": 1, "rows": 100, "numeric": numeric, "tables": []}
+    facts = replace(counted(released=value, parts=parts, joint=joint), participants=None)
+    return build_report(facts, policy).check("dominance")
+
+
+@pytest.mark.parametrize(
+    ("largest", "second", "status"),
+    [
+        (50.0, 44.9, "passed"),  # 94.9 % of 100, and 5.1 is left: more than a tenth of 50
+        (50.0, 45.0, "failed"),  # 95 %
+        (60.0, 34.0, "passed"),  # 6 is left: a tenth of 60
+        (60.0, 34.1, "failed"),  # 5.9 is left
+    ],
+)
+def test_either_rule_is_enough(largest, second, status):
+    """At 95 %, the second can know the largest to within a tenth though the two are not that much together."""
+    assert means(Amounts("cost", largest, second), policy=Policy(dominance_percent=95)).status == status
+
+
+def test_what_failed_is_named_before_what_may_have():
+    failed, doubtful = Amounts("cost", 95.0, 1.0), Amounts("age", 48.0, 1.0)
+    for both in ((failed, doubtful), (doubtful, failed)):
+        check = means(*both, joint=True)
+        assert check.status == "failed"
+        assert (check.facts["dominated"], check.facts["perhaps_dominated"]) == (["cost"], ["age"])
+        assert "cost" in check.summary.en
+        assert "age" not in check.summary.en
+    assert means(doubtful, joint=True).status == "warned"
+
+
+def test_few_degrees_fail_also_beside_what_may_be_dominated():
+    policy = Policy(minimum_degrees_of_freedom=100)
+    check = means(Amounts("age", 48.0, 1.0), joint=True, policy=policy)
+    assert (check.status, check.facts["few_degrees"]) == ("failed", ["age"])
+    assert means(Amounts("age", 8.0, 1.0), policy=policy, variance=HIDDEN).status == "passed", "none is shown"
 
 
 def test_a_hidden_mean_is_no_sum():
@@ -222,6 +278,12 @@ def test_counts_below_the_policy_are_marked_too():
     figures = build_report(counted(released=value), strict).check("small_cells").figures
     shown = [figure.rows[row][column] for figure in figures for row, column in figure.marked]
     assert any(text.isdecimal() and 0 < int(text) < 30 for text in shown)
+    assert all(text == HIDDEN or 0 < int(text) < 30 for text in shown)
+    smallest = min(int(text) for text in shown if text.isdecimal())
+    exact = Policy(minimum_cell_count=smallest, not_applicable=NOT_APPLICABLE_BY_DEFAULT)
+    left = build_report(counted(released=value), exact).check("small_cells").figures
+    texts = [figure.rows[row][column] for figure in left for row, column in figure.marked]
+    assert str(smallest) not in texts, "as many as it takes are enough"
 
 
 def test_every_count_stands_where_it_says():
@@ -236,6 +298,29 @@ def test_every_count_stands_where_it_says():
         else:
             want = item["totals"][0][row] if column == 5 else item["totals"][1][column - 1]
         assert table.rows[row][column] == str(want)
+
+
+def test_every_count_of_a_column_of_numbers_stands_where_it_says():
+    item = {"column": "cost", "count": 88, "missing": 7, "mean": "1.5", "variance": "2.5", "outside": 4}
+    table, *_ = drawn({**NOTHING, "rows": 95, "numeric": [item]})
+    texts = {count: table.rows[row][column] for count, (row, column) in table.places.items()}
+    assert texts == {(0, EVERYBODY): "95", (1, PRESENT): "88", (1, (MISSING,)): "7", (1, (OUTSIDE,)): "4"}
+
+
+def test_a_label_that_says_hidden_is_no_hidden_count():
+    table = Drawn(Words(en="t", zh="t"), (HIDDEN, "n"), ((HIDDEN, "4"), ("b", HIDDEN)), {})
+    assert table.hidden == ((1, 1),)
+
+
+def test_so_many_tables_of_such_a_size_and_no_more():
+    def sized(rows, columns):
+        return Drawn(Words(en="t", zh="t"), ("c",) * columns, (("1",) * columns,) * rows, {})
+
+    fitting = [(200, 20), (20, 200)]
+    assert [sized(*size).fits for size in (*fitting, (201, 1), (1, 201), (100, 41))] == [True] * 2 + [
+        False
+    ] * 3
+    assert len(shown_tables([sized(2, 2)] * 9, dict.fromkeys(range(9), ()))) == MAX_TABLES
 
 
 def test_parts_of_nothing():

@@ -53,6 +53,14 @@ def test_the_policy_draws_the_lines():
     assert build_report(sound(membership=CERTAIN), lenient).check("membership").status == "passed"
     strict = Policy(auc_warned_permille=505)
     assert build_report(sound(), strict).check("membership").status == "warned"
+    # The tail is 0.2, and the audit's bound 1.2.
+    for found, one, other in ((STANDING_OUT, "tail_{}_permille", 150), (AUDITED, "audit_{}_millis", 1100)):
+        warned, failed = one.format("warned"), one.format("failed")
+        judged = [
+            build_report(sound(membership=found), Policy(**limits)).check("membership").status
+            for limits in ({failed: 2 * other}, {warned: 2 * other, failed: 3 * other})
+        ]
+        assert judged == ["warned", "passed"], one
 
 
 @pytest.mark.parametrize("name", ["membership", "references"])
@@ -63,6 +71,9 @@ def test_numbers_from_a_process_with_the_developers_code_are_amber_at_best(name)
 
 @pytest.mark.parametrize("changes", [{"membership": None}, {"withheld_patients": 19}])
 def test_what_was_not_measured_is_never_green(changes):
+    assert build_report(sound(withheld_patients=20)).check("membership").status == "passed", (
+        "as many as it takes"
+    )
     report = build_report(sound(**changes))
     assert report.check("membership").status == "could_not_run"
     assert report.verdict == "red"
@@ -83,6 +94,15 @@ def test_it_comes_with_pictures_and_the_reviewers_own_keys():
     assert curve.chance == "diagonal"
     assert isinstance(exposure, Exposure)
     assert exposure.rows[0].key == "patient 7"
+    long = build_report(sound(exposed=(("k" * 300, 0.9),))).check("membership").figures[2]
+    assert long.rows[0].key == "k" * 200, "a long key leaves a report that can be read"
+
+
+def test_an_area_below_chance_is_told_turned_round_with_its_interval():
+    """Whoever is wrong 60 times of 100 would be right as often by saying the opposite: between 55 and 70."""
+    found = of(replace(HARMLESS, auc=Estimate(0.40, 0.30, 0.45, 0.5, 0.56)))
+    assert "right one 60 times of 100 (95 %: 55 to 70)" in found.summary.en
+    assert "60 次（95% 区间：55 至 70）" in found.summary.zh
 
 
 def test_the_better_attack_is_the_one_people_are_told_of():
@@ -109,7 +129,10 @@ def test_a_group_that_stands_out_fails_what_the_average_passes():
     assert "sex = female" in check.summary.zh
     assert [group["group"] for group in check.facts["groups"]] == ["sex = female", "site = arm"]
     assert build_report(sound(groups=(wide,))).check("references").status == "passed", "too few to blame"
-    assert not asks_for_more(sound(groups=(shown,)).judged, Policy())
+    assert asks_for_more(sound(membership=UNSURE, groups=(wide,)).judged, Policy())
+    assert not asks_for_more(sound(membership=UNSURE, groups=(shown,)).judged, Policy()), (
+        "it has failed already"
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def test_a_claim_that_is_kept_passes_and_says_what_it_means() -> None:
         ({"generator": "not cryptographic"}, "cryptographic generator"),
         ({"delta": 1 / 455}, "given away whole"),
         ({"told_patients": 4550}, "another number of patients"),
+        ({"told_patients": 45}, "another number of patients"),
+        ({"accounted": float("nan")}, "broken"),
         ({"check": 3.1}, "do not agree"),
         ({"check": 0.15}, "do not agree"),
         ({"check": float("nan")}, "do not agree"),
@@ -49,6 +51,12 @@ def test_a_claim_that_is_not_kept_fails_loudly(changes, words) -> None:
     # No policy excuses it.
     report = build_report(sound(private=replace(PROMISED, **changes)), POLICY)
     assert (report.verdict, report.check("differential_privacy").status) == ("red", "failed")
+
+
+def test_a_second_accountant_may_be_off_by_as_much_as_it_is_asked_to_be_exact() -> None:
+    """A hundredth for rounding and twice its error: 2.9997 * 1.01 + 2 * 0.03 is 3.0897."""
+    assert found(check=3.089).status == "passed"
+    assert found(check=3.090).status == "failed"
 
 
 @pytest.mark.parametrize("where", ["membership", "references"])
@@ -89,6 +97,13 @@ def test_without_a_claim_it_is_for_the_policy_to_say() -> None:
     demanding = tuple(name for name in NOT_APPLICABLE_BY_DEFAULT if name != "differential_privacy")
     report = build_report(sound(private=None), Policy(not_applicable=demanding))
     assert (report.verdict, report.check("differential_privacy").status) == ("red", "could_not_run")
+
+
+def test_a_promise_of_which_nothing_was_seen_is_excused_by_no_policy() -> None:
+    """As where a source unit's own enclave was lost, and another one writes its report."""
+    report = build_report(sound(private=None, promised=True), POLICY)
+    assert (report.verdict, report.check("differential_privacy").status) == ("red", "failed")
+    assert "was not seen" in report.check("differential_privacy").summary.en
 
 
 def test_factors_are_rounded_up() -> None:

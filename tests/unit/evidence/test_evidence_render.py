@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustspace.evidence.facts import Delivered, DigestPair
-from trustspace.evidence.render import neutralise, render_text
+from trustspace.evidence.figures import Curve, Exposed, Exposure, Histogram, Series, Table
+from trustspace.evidence.render import drawn, neutralise, render_text
 from trustspace.evidence.report import Check, Report, Words, build_report
 from trustspace.evidence.words import TITLES
 
@@ -96,6 +97,32 @@ def test_a_report_of_a_stranger_is_escaped_everywhere():
     assert "\r" not in text
     assert "\\u{1b}[2J" in text
     assert "novel [passed]" in text
+
+
+EVIL = Words(en=ATTACKS[0], zh=ATTACKS[0])
+PICTURES = {
+    "histogram": Histogram(
+        title=EVIL, x=EVIL, edges=("0.0", "1.0"), series=(Series(name=EVIL, counts=(3,)),)
+    ),
+    "curve": Curve(title=EVIL, x=EVIL, y=EVIL, points=(("0.0", "0.0"),)),
+    "exposure": Exposure(title=EVIL, rows=(Exposed(key=ATTACKS[0], value="0.9"),)),
+    "table": Table(title=EVIL, columns=(ATTACKS[0], "n"), rows=((ATTACKS[0], ATTACKS[0]),), marked=((0, 1),)),
+}
+
+
+@pytest.mark.parametrize(("name", "texts"), [("histogram", 3), ("curve", 3), ("exposure", 2), ("table", 4)])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_whatever_stands_in_a_picture_is_text(name, texts, lang):
+    """A developer's own tables are drawn with their cells and columns, and patients with their keys."""
+    text = "\n".join(drawn(PICTURES[name], lang))
+    assert "\x1b" not in text
+    assert text.count("\\u{1b}[2J") == texts
+
+
+def test_marked_cells_stand_in_brackets():
+    table = Table(title=EVIL, columns=("group", "n"), rows=(("a", "3"), ("b", "40")), marked=((0, 1),))
+    *_, first, second = drawn(table, "en")
+    assert (first.split(), second.split()) == (["a", "[3]"], ["b", "40"])
 
 
 @given(st.text())

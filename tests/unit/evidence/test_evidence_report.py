@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evidence_facts import EARLIER, sound
+from evidence_facts import EARLIER, A, sound
 
 from trustspace.crypto.canonical import canonical_json
 from trustspace.errors import VerificationFailed
-from trustspace.evidence.facts import PartMetrics
+from trustspace.evidence.facts import DigestPair, PartMetrics
 from trustspace.evidence.report import Report, build_report, schema
+from trustspace.jobs.artifacts import ArtifactFacts
 
 ROOT = Path(__file__).parents[3]
 CASES = {
@@ -74,6 +76,7 @@ def test_the_headline_names_what_decided():
         lambda v: v["checks"][0].update(status="fine"),
         lambda v: v["checks"][0].update(name="Digests!"),
         lambda v: v["checks"][0].pop("facts"),
+        lambda v: v["checks"][0].pop("figures"),
         lambda v: v["headline"].pop("zh"),
     ],
 )
@@ -96,6 +99,25 @@ def test_a_check_is_found_by_name():
     assert report.check("sizes").name == "sizes"
     with pytest.raises(VerificationFailed, match="no check"):
         report.check("luck")
+
+
+def test_what_is_very_long_is_cut_wherever_it_stands():
+    """Names are their authors' choice: of a file, of what ran, of a table."""
+    first, second = sound().declared
+    many = tuple(replace(second, name=f"{n}.safetensors", is_exact=False) for n in range(300))
+    digests = (DigestPair("n" * 5000, A, A), DigestPair("code", A, "x" * 5000))
+    report = build_report(sound(declared=(first, *many), digests=digests))
+    assert max(len(name) for name in report.check("digests").facts["digests"]) == 400
+    assert len(report.check("digests").facts["digests"]["code"]["observed"]) == 400
+    free = build_report(
+        sound(
+            declared=many,
+            observed=tuple(
+                ArtifactFacts(d.name, d.media_type, 8, tensors=sound().observed[1].tensors) for d in many
+            ),
+        )
+    )
+    assert len(free.check("declared_vs_observed").facts["free_form"]) == 200
 
 
 def test_the_published_schema_is_fresh():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,26 +47,17 @@ def ward(seed: int) -> pa.Table:
     )
 
 
-def report(data: bytes, policy: Policy | None = None):
-    facts = RunFacts.of(
-        JOB,
-        [RawArtifact("statistics.json", "application/json", data)],
-        digests=[DigestPair("parameters", A, A)],
-        commitments={"statistics.json": A},
-        rows=300,
-        patients=300,
-        withheld_patients=0,
-        record_bytes=400,
-        judged=Judgement(repeated="same"),
-        sandbox_tier="namespaces+seccomp",
-        sandbox_tier_demanded="any",
-        evidence_kind="software",
-        evidence_kind_demanded="software",
-        participants=TOGETHER,
-        differencing=Comparison(),
-        parts=(Amounts("age", 90.0, 88.0),),
-    )
-    return build_report(facts, policy)
+def report(data: bytes, policy: Policy | None = None, **changes: Any):
+    """The report on what three wards counted, with ``changes`` to what the enclave knows."""
+    known = {
+        "digests": [DigestPair("parameters", A, A)], "commitments": {"statistics.json": A}, "rows": 300, "patients": 300,
+        "withheld_patients": 0, "record_bytes": 400, "judged": Judgement(repeated="same"),
+        "sandbox_tier": "namespaces+seccomp", "sandbox_tier_demanded": "any", "evidence_kind": "software",
+        "evidence_kind_demanded": "software", "participants": TOGETHER, "differencing": Comparison(),
+        "parts": (Amounts("age", 90.0, 88.0),),
+    }  # fmt: skip
+    raw = RawArtifact("statistics.json", "application/json", data)
+    return build_report(RunFacts.of(JOB, [raw], **{**known, **changes}), policy)
 
 
 SUMS = sum(count_table(ward(seed), JOB) for seed in (1, 2, 3)).tolist()
@@ -78,6 +70,22 @@ def test_statistics_with_small_counts_hidden_are_green():
     assert found.check("small_cells").facts["narrowest"] > 1
     assert {check.status for check in found.checks} == {"passed", "not_applicable"}
     assert found.verdict == "green"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "check"),
+    [
+        ("participants", "sums"),
+        ("differencing", "differencing"),
+        ("parts", "dominance"),
+        ("history", "buyer_history"),
+    ],
+)
+def test_what_an_enclave_does_not_know_is_not_taken_for_nothing(unknown, check):
+    """An empty list says that there is none; None, that nobody knows."""
+    assert report(RELEASED).check(check).status == "passed"
+    found = report(RELEASED, **{unknown: None})
+    assert (found.check(check).status, found.verdict) == ("could_not_run", "red")
 
 
 def test_a_unit_that_demands_more_than_they_were_made_with_sees_red():

@@ -25,6 +25,7 @@ def joint_parameters(
     units: int = 3,
     federated: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
+    privacy: Mapping[str, Any] | None = None,
     **train: Any,
 ) -> Parameters:
     """Parameters of a joint training; a logistic regression of ``outcome`` unless told otherwise."""
@@ -37,6 +38,7 @@ def joint_parameters(
         "train": section,
         "federated": dict(federated or {}),
         "terms": dict(terms or {}),
+        **({"privacy": dict(privacy)} if privacy else {}),
     }
     return Parameters.model_validate(value)
 
@@ -65,6 +67,7 @@ class Worker:
         *,
         validation: pa.Table | None = None,
         code: dict[str, str] | None = None,
+        **given: bytes,
     ) -> None:
         self.job = job
         inputs = {"parameters": memoryview(canonical_json(job.to_json())), "data": stream(table)}
@@ -72,6 +75,7 @@ class Worker:
             inputs["validation"] = stream(validation)
         if code is not None:
             inputs["code"] = memoryview(make_bundle(code))
+        inputs |= {name: memoryview(data) for name, data in given.items()}
         self._talk = _Talk(max(8 * bulk_length(job), 8 * prepare_length(job), 4096))
         self._thread = threading.Thread(target=self._play, args=(inputs,))
         self._thread.start()

@@ -20,6 +20,7 @@ def test_a_column_that_says_it_counts_people(name):
     [table] = count_tables([csv(["group", name], ["a", "12"], ["b", "3"], ["c", "0"])], 100)
     assert table.named
     assert table.small(10) == ((1, 1),), "none is no person, and twelve are enough"
+    assert table.small(3) == (), "as many as it takes are enough"
 
 
 @pytest.mark.parametrize("name", ["mean", "age", "dosage", "known", "notes_n_more"])

@@ -107,6 +107,10 @@ WRONG = [
     ("epochs = 5", 'epochs = 5\ncategories = { sex = ["f", "f"] }', "train.categories names a category", "once"),
     ("epochs = 5", 'epochs = 5\ncategories = { ward = ["f"] }', "train.categories names a column that is not", "Add"),
     ("epochs = 5", "epochs = 5\n[terms]\nwithheld_percent = 0", "terms.withheld_percent must be from 5", "Without"),
+    ("epochs = 5", "epochs = 5\n[terms]\ncanaries = 51", "terms.canaries must be from 0 to 50", "canaries = 20"),
+    ("epochs = 5", "epochs = 5\n[terms]\nwithheld_percent = 0\ncanaries = 5", "terms.withheld_percent must be", ""),
+    ("epochs = 5", "epochs = 5\n[terms]\nwithheld_percent = 25\ncanaries = 38", "more than one in eight", "to 37"),
+    ("epochs = 5", "epochs = 5\n[terms]\nwithheld_percent = 50\ncanaries = 13", "more than one in eight", "to 12"),
     ("epochs = 5", "epochs = 5\n[terms]\nminimum_participants = 2", "terms.minimum_participants is larger", "add a"),
     ("epochs = 5", 'epochs = 5\n[terms]\nrelease_quorum = "any"', "terms.release_quorum must be one of: all", ""),
     ("epochs = 5", 'epochs = 5\n[terms]\nevidence_kind = "hw"', "terms.evidence_kind must be one of: software", ""),
@@ -114,6 +118,12 @@ WRONG = [
     ("epochs = 5", 'epochs = 5\n[code]\npath = "m.py"', "section [code] belongs to custom code", "Remove it"),
 ]  # fmt: skip
 WRONG_COMPUTE = [
+    (
+        "[compute]",
+        "[terms]\nwithheld_percent = 20\ncanaries = 5\n[compute]",
+        "terms.canaries must be 0 unless",
+        "Remove",
+    ),
     ("[compute]", "[computer]", "computer is not a field", "Did you mean compute?"),
     (
         COMPUTE[COMPUTE.index("[compute]") : COMPUTE.index("[code]")],
@@ -333,6 +343,23 @@ def test_every_dataset_of_a_training_has_the_same_columns():
         parse_job_file(TRAIN.replace("\n[train]", second.format("weight")))
     with pytest.raises(InvalidJobFile, match="names a dataset twice"):
         parse_job_file(TRAIN.replace("\n[train]", second.format("sex").replace("ward-b", "ward-a")))
+
+
+def test_canaries_are_signed_and_for_the_platforms_own_models_of_classes():
+    assert parse_job_file(TRAIN).to_parameters()["terms"]["canaries"] == 0
+    asked = parse_job_file(TRAIN + "[terms]\ncanaries = 50").parameters()
+    assert asked.to_json()["terms"]["canaries"] == 50
+    assert Parameters.from_json(asked.to_json()) == asked
+    several = TRAIN.replace('positive = "M"', 'classes = ["A", "B", "C"]')
+    assert parse_job_file(several + "[terms]\ncanaries = 20").parameters().terms.canaries == 20
+    pictures = TRAIN.replace('"mlp"', '"small_cnn"\nimage_size = 28').replace('["age", "sex"]', '["picture"]')
+    assert parse_job_file(pictures + "[terms]\ncanaries = 20").parameters().terms.canaries == 20
+    number = TRAIN.replace('positive = "M"', 'loss = "mean_squared_error"') + "[terms]\ncanaries = 5"
+    with pytest.raises(InvalidJobFile, match=r"terms\.canaries must be 0 for a target that is a number"):
+        parse_job_file(number)
+    own = TRAIN.replace('"mlp"', '"custom"') + "[code]\npath = 'model.py'\n[terms]\ncanaries = 5"
+    with pytest.raises(InvalidJobFile, match="developer's own model"):
+        parse_job_file(own)
 
 
 def test_a_compute_job_withholds_nobody_unless_it_says_so():

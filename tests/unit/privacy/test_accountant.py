@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import norm
 
-from trustspace.privacy.accountant import ORDERS, epsilon_of, noise_for, renyi
+from trustspace.privacy.accountant import LEAST_NOISE, ORDERS, epsilon_of, noise_for, renyi
 
 # (noise, rate, steps, delta, epsilon by Renyi divergence, epsilon by privacy loss distribution): dp-accounting 0.6.0,
 # RdpAccountant and PLDAccountant with their defaults, of
@@ -76,6 +76,8 @@ def test_nothing_done_costs_nothing_and_no_noise_everything() -> None:
     assert epsilon_of(1.0, 0.0, 10, 1e-5) == 0.0
     assert epsilon_of(0.0, 0.02, 1, 1e-5) == math.inf
     assert renyi(1.0, 0.0, 2) == 0.0
+    assert epsilon_of(1000.0, 0.01, 1, 0.5) == 0.0
+    assert noise_for(100.0, 0.01, 1, 0.01) == LEAST_NOISE
     assert min(ORDERS) == 2
 
 

@@ -11,6 +11,7 @@ def test_of_a_weight_its_mantissa_can_be_set_at_will():
     assert of_numbers({"BF16": 1000}, 2400) == Room(19_200, 7_000)
     assert of_numbers({"F32": 1000}, 4400) == Room(35_200, 23_000)
     assert of_numbers({"F32": 10, "BF16": 100, "I64": 1, "U8": 2}, 400).easy == 230 + 700 + 64 + 16
+    assert of_numbers({"F64": 3, "I32": 5}, 400).easy == 3 * 52 + 5 * 32
 
 
 def test_rounding_takes_more_than_two_thirds_of_what_can_be_set_at_will():
@@ -34,4 +35,5 @@ def test_records_are_counted_whole_and_never_more_than_there_are():
     assert room.records(100, 1000) == (10, 2)
     assert room.records(101, 1000) == (9, 2)
     assert room.records(100, 7) == (7, 2)
+    assert room.records(100, 1) == (1, 1)
     assert (room + Room(800, 800)).records(100, 1000) == (11, 3)

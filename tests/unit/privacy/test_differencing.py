@@ -184,6 +184,84 @@ def test_the_random_tables_hold_both_cases():
     assert {bool(revealed(new, [old], 2)) for new, old in map(grown, range(16))} == {True, False}
 
 
+def of_many_rows(seed):
+    """A table of twelve people with several rows each, and an earlier one in which some are missing."""
+    draw = np.random.default_rng(seed)
+    owners, cells, there = np.sort(draw.integers(0, 12, 18)), draw.integers(0, 3, 18), draw.random(12) < 0.85
+    moved, kept = cells.copy(), there[owners]
+    moved[draw.integers(0, 18)] = draw.integers(0, 3)
+    return table(owners, moved), [table(owners[kept], cells[kept])]
+
+
+def of_three(seed):
+    """Three tables of most of fourteen people, one of whom each time stands in another cell."""
+    draw = np.random.default_rng(seed)
+    cells, made = draw.integers(0, 4, 14), []
+    for _ in range(3):
+        who, moved = np.flatnonzero(draw.random(14) < 0.8), cells.copy()
+        moved[draw.integers(0, 14)] = draw.integers(0, 4)
+        made.append(table(who, moved[who]))
+    return made[0], made[1:]
+
+
+@pytest.mark.parametrize("made", [of_many_rows, of_three])
+@pytest.mark.parametrize("seed", range(8))
+def test_with_several_rows_and_several_outputs_the_same_people_are_found(seed, made):
+    """Also where an output by itself isolates others, and where a count differs by several rows."""
+    new, earlier = made(seed)
+    fresh = groups_of([*earlier, new], 2) - groups_of(earlier, 2) - groups_of([new], 2)
+    found = revealed(new, earlier, 2)
+    assert [one.patients for one in found] == [1] * len(fresh)
+
+
+def test_the_larger_random_tables_hold_both_cases_too():
+    """The control: somebody is isolated in some of them, and in some nobody; blocks of two are never taken for one."""
+    for made in (of_many_rows, of_three):
+        assert {bool(revealed(new, earlier, 2)) for new, earlier in map(made, range(8))} == {True, False}
+    assert any(one.patients == 2 for seed in range(8) for one in revealed(*of_many_rows(seed), 3))
+
+
+def test_a_small_group_is_found_beside_counts_that_cut_through_it():
+    """Four follow from three totals; a fourth total counts two of them among many others."""
+    new, first, second = everybody(range(61)), everybody(range(30)), everybody(range(30, 57))
+    across = everybody([*range(100, 120), 57, 58])
+    assert [one.patients for one in revealed(new, [first, second, across], 10)] == [4]
+    assert revealed(new, [first, across], 10) == revealed(new, [second, across], 10) == ()
+
+
+def test_somebody_of_several_rows_replaced_is_a_difference_of_two():
+    """One with three rows is gone and another one is there: the counts differ by three for each, and not by one."""
+    before, after = ([who] * 3 + list(range(100)) for who in (200, 201))
+    (found,) = revealed(everybody(after), [everybody(before)], 10)
+    assert found.patients == 2
+
+
+def rows_by_patient(output, people):
+    """Of each published count, how many rows of each of these people it counts."""
+    for line, shown in zip(output.cells, output.shown, strict=True):
+        for count in shown:
+            owners = output.people[np.isin(line, count)].tolist()
+            yield np.array([owners.count(who) for who in people])
+
+
+def test_counts_that_differ_by_several_rows_of_a_few_are_subtracted_too():
+    """Three people are all that two of these counts differ in, by more rows than three."""
+    new, (old,) = of_many_rows(1)
+    apart = [a - b for a in rows_by_patient(new, range(12)) for b in rows_by_patient(old, range(12))]
+    assert any(np.count_nonzero(one) == 3 and (one**2).sum() >= 4 for one in apart)
+    assert 3 in [one.patients for one in revealed(new, [old], 4)]
+
+
+def test_a_block_of_people_with_many_rows_is_as_large_as_it_has_people():
+    """Nine rows each: ten more people are ten, and nine are nine."""
+
+    def rows(people):
+        return [who for who in range(people) for _ in range(9)]
+
+    assert revealed(everybody(rows(60)), [everybody(rows(50))], 10) == ()
+    assert [one.patients for one in revealed(everybody(rows(59)), [everybody(rows(50))], 10)] == [9]
+
+
 def test_small_cells_of_both_do_not_hide_what_their_difference_says():
     """Cells of eight in one unit's part of a sum: both are known alone, and one patient more is not."""
     one, other = table(range(40), np.arange(40) % 5), table(range(41), np.arange(41) % 5)

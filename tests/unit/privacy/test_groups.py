@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trustspace.privacy.groups import FEWEST, MOST_GROUPS, measure_groups
-from trustspace.privacy.intervals import area
+from trustspace.privacy.intervals import area, null_reach
 
 
 def drawn(seed, patients=600):
@@ -25,6 +25,11 @@ def test_the_average_hides_a_group_and_the_group_shows():
     assert first.auc.value > 0.9
     assert first.auc.low > 0.65
     assert second.auc.high < 0.6
+    # Members of the group beside the others of the same group, at half of the error that two groups may make.
+    value, low, high = area(scores[few & members], scores[few & ~members], 0.975)
+    assert (first.auc.value, first.auc.low, first.auc.high) == (value, low, high)
+    assert first.auc.detectable == 0.5 + null_reach(first.members, first.others, 0.975)
+    assert (first.members, first.others) == (int((few & members).sum()), int((few & ~members).sum()))
 
 
 def test_of_many_groups_hardly_one_stands_out_by_chance():
@@ -38,12 +43,17 @@ def test_of_many_groups_hardly_one_stands_out_by_chance():
 
 def test_small_groups_are_left_out_and_the_largest_come_first():
     _, scores, members = drawn(2)
-    tiny = np.zeros(600, dtype=bool)
-    tiny[np.flatnonzero(~members)[: FEWEST - 1]] = True
-    tiny[np.flatnonzero(members)[:200]] = True
-    groups = {"tiny": tiny} | {f"g{n}": np.arange(600) < 600 - n for n in range(MOST_GROUPS + 5)}
-    found = measure_groups(scores, members, groups)
-    assert len(found) == MOST_GROUPS
-    assert "tiny" not in {group.name for group in found}
-    assert f"g{MOST_GROUPS + 4}" not in {group.name for group in found}
+
+    def of(inside, outside):
+        group = np.zeros(600, dtype=bool)
+        group[np.flatnonzero(members)[:inside]] = True
+        group[np.flatnonzero(~members)[:outside]] = True
+        return group
+
+    sizes = {"enough": (FEWEST, FEWEST), "few in": (FEWEST - 1, 100), "few out": (100, FEWEST - 1)}
+    assert [
+        group.name for group in measure_groups(scores, members, {n: of(*s) for n, s in sizes.items()})
+    ] == ["enough"]
+    found = measure_groups(scores, members, {f"g{n}": of(300, 100 - n) for n in range(MOST_GROUPS + 5)})
+    assert {group.name for group in found} == {f"g{n}" for n in range(MOST_GROUPS)}
     assert measure_groups(scores, members, {}) == ()

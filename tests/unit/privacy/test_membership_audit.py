@@ -27,6 +27,8 @@ def test_the_delta_term_is_the_theorems():
     assert p_value(2, 2, math.log(2), 0.0, 5) == pytest.approx(4 / 9)
     assert p_value(2, 2, math.log(2), 0.01, 5) == pytest.approx(4 / 9 + 2 * 5 * 0.01 * max(4 / 9, 5 / 18))
     assert p_value(2, 2, math.log(2), 0.5, 5) == 1.0
+    # One guess of one: P[1 > B >= 0] is 1/2.
+    assert p_value(1, 1, 0.0, 0.01, 1) == pytest.approx(0.5 + 2 * 0.01 * 0.5)
 
 
 def test_delta_only_takes_away():
@@ -53,6 +55,12 @@ def test_counts_that_cannot_be_are_refused(guesses, right, audited):
         epsilon_lower_bound(guesses, right, audited=audited)
 
 
+@pytest.mark.parametrize("terms", [{"delta": -0.1}, {"delta": 1.0}, {"confidence": 0.0}, {"confidence": 1.0}])
+def test_terms_that_cannot_be_are_refused(terms):
+    with pytest.raises(InvalidInput):
+        epsilon_lower_bound(10, 5, **terms)
+
+
 def test_budgets_follow_from_the_number_alone():
     assert budgets(15) == ()
     assert budgets(31) == (("both", 16),)
@@ -71,6 +79,11 @@ def test_each_side_alone_is_found():
         assert found.epsilon == pytest.approx(
             epsilon_lower_bound(32, 32, confidence=1 - 0.05 / len(budgets(200))), abs=1e-6
         )
+        approximate = best_bound(scores, inside, delta=1e-5)
+        assert approximate.epsilon == pytest.approx(
+            epsilon_lower_bound(32, 32, 1e-5, 1 - 0.05 / len(budgets(200)), audited=200), abs=1e-6
+        )
+        assert 0 < approximate.epsilon < found.epsilon
 
 
 def test_ties_are_not_broken_by_where_a_patient_stands():

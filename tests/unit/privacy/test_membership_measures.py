@@ -1,6 +1,7 @@
 """Areas, tails and verdicts on samples whose answers are known by hand or by simulation with fixed seeds."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -105,6 +106,11 @@ def test_no_interval_has_no_width(members, others, value):
 def test_a_perfect_area_of_few_says_little():
     assert area(numbers(0, 0.1, 0.2), numbers(1, 2, 3))[1] == pytest.approx(0.025 ** (1 / 3), abs=1e-5)
     assert area(numbers(0), numbers(1))[1] < 0.03
+    few, many = numbers(0, 0.1, 0.2), np.arange(1.0, 40.0)
+    for value, low, _ in (area(few, many), area(-many, -few)):
+        assert (value, low) == (1.0, pytest.approx(0.025 ** (1 / 3), abs=1e-5)), (
+            "three are three beside any number"
+        )
 
 
 @given(FEW, FEW)
@@ -149,6 +155,13 @@ def test_the_tail_of_a_hundred_and_more_is_behind_all_but_one_percent():
     assert measure(members, numbers(50, 197.5, 198, 198)).tail.value == 0.0, "at the limit is not beyond it"
 
 
+def test_what_could_be_detected_in_a_tail_is_what_chance_would_leave():
+    """Four of four hundred are 1 %: a share below where the interval of four ends could not be ruled out."""
+    found = measure(np.arange(1599.0), np.arange(400.0) * 4).tail
+    assert found.chance == pytest.approx(0.01)
+    assert found.detectable == beyond(4, 400, 15, 1599)[1] > beyond(0, 400, 15, 1599)[1]
+
+
 def test_of_fewer_than_99_it_is_behind_every_single_one_and_says_what_that_is_worth():
     found = measure(numbers(*range(28)), numbers(27.5, 3, 5, 40))
     assert found.tail.value == 0.5
@@ -168,6 +181,9 @@ def test_the_chance_of_a_tail_is_exact_at_every_size():
         # The interval's lower end is at chance just where the error allowed is this probability.
         low, _ = beyond(wanted, 3, 0, 4, confidence=1 - 2 * p)
         assert low == pytest.approx(1 / 5, abs=1e-4)
+    # And its upper end: with one member, none of the others lies beyond it in one order of four, at most one in two.
+    for seen, p in ((0, 1 / 4), (1, 1 / 2)):
+        assert beyond(seen, 3, 0, 1, confidence=1 - 2 * p)[1] == pytest.approx(1 / 2, abs=1e-4)
 
 
 @pytest.mark.parametrize(("members", "others"), [(30, 10), (110, 28), (400, 100)])
@@ -327,6 +343,42 @@ def test_the_rule(found, said):
     assert judge(found, 0.6, 0.65) == said
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (estimate(0.625, 0.5626, 0.66), "failed"),
+        (estimate(0.625, 0.5625, 0.66), "warned"),
+        (estimate(0.5625, 0.53, 0.59), "warned"),
+        (estimate(0.53, 0.49, 0.6875), "warned"),
+        (estimate(0.53, 0.49, 0.6874), "passed"),
+        (estimate(0.53, 0.49, 0.57, detectable=0.6875), "could_not_run"),
+        (estimate(0.53, 0.49, 0.57, detectable=0.6874), "passed"),
+    ],
+)  # fmt: skip
+def test_at_a_limit_the_stricter_side_holds(found, said):
+    """Limits that a float holds exactly, so that 0.6875 is just as much above one as the other is below it."""
+    assert judge(found, 0.5625, 0.625) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epsilon": 0.49}, "passed"),
+        ({"epsilon": 0.5}, "warned"),
+        ({"epsilon": 1.0}, "failed"),
+        ({"auc": estimate(0.52, 0.30, 0.72, detectable=0.71)}, "could_not_run"),
+        ({"auc": estimate(0.52, 0.30, 0.72, detectable=0.71), "epsilon": 0.5}, "could_not_run"),
+        ({"auc": estimate(0.52, 0.30, 0.72, detectable=0.71), "epsilon": 1.0}, "failed"),
+    ],
+)  # fmt: skip
+def test_the_worst_of_the_three_decides(changes, said):
+    """A failure that was seen is not hidden by what could not be measured, nor that by a warning."""
+    draw = np.random.default_rng(3)
+    found = measure(draw.exponential(size=400), draw.exponential(size=100))
+    assert verdict(found, LIMITS) == "passed"
+    assert verdict(replace(found, **changes), LIMITS) == said
+
+
 def test_too_few_patients_never_pass():
     draw = np.random.default_rng(8)
     for _ in range(8):
@@ -361,3 +413,6 @@ def test_the_clearest_come_first_and_are_compared_with_those_who_were_not_in():
     assert found == ((1, pytest.approx(0.8)), (2, pytest.approx(0.6)))
     assert len(exposed(np.arange(50.0), numbers(1))) == 20
     assert exposed(numbers(9), numbers(1, 2))[0] == (0, pytest.approx(0.0))
+    assert exposed(numbers(1), numbers(1, 2))[0] == (0, pytest.approx(1 / 3)), (
+        "who looks just as much like one counts"
+    )

@@ -65,15 +65,21 @@ def test_nothing_to_see_is_not_seen():
 
 def test_choosing_is_paid_for():
     target, losses, inside, members = world(4, 0.2)
-    found = measure_references(target, losses, inside, members)
+    found = measure_references(target, losses, inside, members, members | True)
     each = dict(found.each)
     assert found.best.auc == each[found.name].auc
     assert found.best.auc.value == max(m.auc.value for m in each.values())
     assert found.best.tail.value == max(m.tail.value for m in each.values())
     values = scores(target, losses, inside)[found.name]
-    alone = measure(values[members], values[~members]).auc
-    assert found.best.auc.low < alone.low
-    assert found.best.auc.high > alone.high
+    alone = measure(values[members], values[~members], np.ones(int(members.sum()), dtype=bool))
+    for name in ("auc", "tail", "tpr"):
+        paid, free = getattr(each[found.name], name), getattr(alone, name)
+        assert paid.value == free.value
+        assert paid.low < free.low, name
+        assert paid.high > free.high, name
+        assert paid.detectable > free.detectable, name
+    assert 0 < each[found.name].epsilon < alone.epsilon
+    assert found.best.epsilon == max(m.epsilon for m in each.values())
 
 
 def test_lira_by_hand():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trustspace.privacy import differencing
+from trustspace.privacy import differencing, overlap
 from trustspace.privacy.overlap import Counts, Earlier, Trace, compare
 
 OLD, OLDER = Earlier("a" * 64, "the first", 0), Earlier("b" * 64, "the one before", 0)
@@ -38,6 +38,7 @@ def test_alone_there_is_nothing_to_compare():
 def test_two_models_of_nearly_the_same_patients():
     found = compare(trace(range(51), NEW), [trace(range(50))], 10, 3)
     assert [(one.size, one.outputs) for one in found.sets] == [(1, (OLD,))]
+    assert (found.same, found.unlike) == ((), ())
     assert compare(trace(range(60), NEW), [trace(range(50))], 10, 3).sets == ()
     same = compare(trace(range(50), NEW), [trace(range(50))], 10, 3)
     assert (same.sets, same.same, same.unlike) == ((), (OLD,), ())
@@ -63,6 +64,21 @@ def test_the_outputs_that_isolate_a_group_are_named():
     assert (1, (0,)) in found.groups[0].counts
 
 
+def test_the_smallest_group_is_named_first():
+    cells = [0] * 60
+    older, old = table(range(57), cells[:57], OLDER), table(range(59), cells[:59])
+    found = compare(table(range(60), cells, NEW), [older, old], 10, 3)
+    assert [(one.size, one.outputs) for one in found.groups] == [(1, (OLD,)), (3, (OLDER,))]
+
+
+def test_of_very_many_outputs_the_newest_are_named(monkeypatch):
+    monkeypatch.setattr(overlap, "MOST_SINGLE", 1)
+    cells = [0] * 60
+    older, old = table(range(57), cells[:57], OLDER), table(range(59), cells[:59])
+    found = compare(table(range(60), cells, NEW), [older, old], 10, 3)
+    assert [(one.size, one.outputs) for one in found.groups] == [(1, (OLD,))]
+
+
 def test_a_group_that_takes_several_outputs_names_all_of_them():
     first = trace(range(30), OLDER, kind="statistics", counts=counts([0] * 30))
     second = trace(range(30, 57), OLD, kind="statistics", counts=counts([0] * 27))
@@ -75,6 +91,9 @@ def test_other_source_units_in_the_same_table():
     three = table(range(50), [0, 1] * 25, units=("A", "B", "C"))
     two = table(range(50), [0, 1] * 25, NEW, units=("A", "B"))
     assert [one.size for one in compare(two, [three], 10, 3).units] == [1]
+    assert [
+        one.size for one in compare(replace(three, output=NEW), [replace(two, output=OLD)], 10, 3).units
+    ] == [1]
     assert compare(replace(two, units=("A", "B", "C")), [three], 10, 3).units == ()
     five = replace(three, units=("A", "B", "C", "D", "E"))
     assert compare(two, [five], 10, 3).units == ()
@@ -92,6 +111,7 @@ def test_rows_without_patients():
     old = trace(range(50), by_rows=True, contents=np.arange(500, 550, dtype=np.uint64))
     again = replace(old, output=NEW)
     assert compare(again, [old], 10, 3).same == (OLD,)
+    assert compare(replace(again, columns=("age",)), [old], 10, 3).same == (OLD,)
     # Version 2 has one row less, and so other numbers for most of them.
     later = replace(
         again,
@@ -103,6 +123,15 @@ def test_rows_without_patients():
     assert compare(replace(later, columns=("age",)), [old], 10, 3).unlike == (OLD,)
     assert compare(trace(range(50), NEW), [old], 10, 3).unlike == (OLD,)
     assert compare(replace(later, dataset="other"), [old], 10, 3).earlier == 0
+
+
+def test_counts_of_rows_without_patients_are_compared_across_versions():
+    """One row more in version 2, under other numbers: that it is one follows from what the rows say."""
+    old = table(range(50), [0, 1] * 25, by_rows=True, contents=np.arange(500, 550, dtype=np.uint64))
+    new = table(range(900, 951), [0, 1] * 25 + [0], NEW, by_rows=True, version="v2",
+                contents=np.arange(500, 551, dtype=np.uint64))  # fmt: skip
+    assert [(one.size, one.outputs) for one in compare(new, [old], 10, 3).groups] == [(1, (OLD,))]
+    assert compare(replace(new, columns=("age",)), [old], 10, 3).groups == ()
 
 
 def test_what_was_begun_and_never_finished_counts_as_made():
@@ -117,3 +146,24 @@ def test_too_many_counts_are_said(monkeypatch):
     new, old = table(range(51), [0, 1] * 25 + [0], NEW), table(range(50), [0, 1] * 25)
     assert compare(new, [old], 10, 3).too_many
     assert compare(new, [old], 10, 3).groups == ()
+
+
+def test_what_is_too_much_together_is_still_compared_one_by_one(monkeypatch):
+    monkeypatch.setattr(differencing, "MAX_COUNTS", 7)
+    new, old = table(range(51), [0, 1] * 25 + [0], NEW), table(range(50), [0, 1] * 25)
+    far = table(range(10, 50), [0, 1] * 20, OLDER)
+    found = compare(new, [far, old], 10, 3)
+    assert found.too_many
+    assert (1, (OLD,)) in [(one.size, one.outputs) for one in found.groups]
+
+
+def test_too_much_under_one_name_is_not_forgotten_under_the_other(monkeypatch):
+    """Rows go by number in one version and by content across versions: each is looked at by itself."""
+    monkeypatch.setattr(differencing, "MAX_COUNTS", 7)
+    rows = {"by_rows": True, "contents": np.arange(500, 550, dtype=np.uint64)}
+    many = table(range(50), list(range(10)) * 5, OLDER, **rows)
+    other = table(range(50), [0, 1] * 25, version="v2", **rows)
+    new = table(range(50), [0, 1] * 25, NEW, **rows)
+    assert compare(new, [other], 10, 3).too_many is False
+    assert compare(new, [many, other], 10, 3).too_many
+    assert compare(new, [other, many], 10, 3).too_many

@@ -110,6 +110,55 @@ def test_columns_that_say_the_same_count_once():
     assert apart.chance < 1e-15
 
 
+def test_the_chance_is_that_of_columns_drawn_each_by_itself_within_one_step():
+    """By counting: of each row, the share of the table that is at most one code away, multiplied over the columns."""
+    draw = np.random.default_rng(12)
+    # Codes of numbers between 1 and 2 are 1/128 apart: many have a neighbour.
+    table = 1.0 + draw.integers(0, 60, (150, 5)) / 128.0
+    reference = Reference.of(table)
+    coded = codes(table).astype(int)
+    near = np.abs(coded[None, :, :] - reference.rows.astype(int)[:, None, :]) <= 1
+    assert reference.chance == pytest.approx(min(1.0, float(near.mean(axis=1).prod(axis=1).sum())))
+    assert 0 < reference.chance < 1e-3
+
+
+def test_what_is_found_is_reported_where_chance_is_less_than_one_in_a_million():
+    """One candidate equals the one row. Chernoff's bound of that is e * q * exp(-q): 1e-6 where q is 3.68e-7."""
+    row = codes(np.array([[1.0, 2.0, 3.0]]))
+    other = codes(np.array([[7.0, 8.0, 9.0]]))
+
+    def found(chance, tests=1, candidates=1, shuffled=other):
+        given = np.concatenate([np.full((candidates - 1, 3), 50.0), [[1.0, 2.0, 3.0]]])
+        return Reference(row, shuffled, 0, chance).found(given, tests)
+
+    assert (found(3.6e-7), found(3.7e-7)) == (1, 0)
+    assert (found(3.6e-8, tests=10), found(3.7e-8, tests=10)) == (1, 0), "all that is asked together"
+    assert (found(3.6e-9, candidates=100), found(3.7e-9, candidates=100)) == (1, 0), "a hundred may coincide"
+    assert found(0.0) == 1
+    assert found(0.0, shuffled=row) == 0, "as many as without a row of the table are chance"
+
+
+@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize(("steps", "found"), [(0, 1), (1, 1), (-1, 1), (2, 0), (-2, 0)])
+def test_a_row_is_found_one_step_of_rounding_away_and_no_further(column, steps, found):
+    """Between 1 and 2 a step of bfloat16 is 1/128, between 2 and 4 it is 1/64."""
+    row, far = np.array([[1.5, 2.5, 3.5]]), codes(np.array([[7.0, 8.0, 9.0]]))
+    stored = row.copy()
+    stored[0, column] += steps / (128 if column == 0 else 64)
+    for key in range(3):
+        assert Reference(codes(row), far, key, 0.0).found(stored, 1) == found
+
+
+def test_one_number_for_each_row_and_one_row_for_each_number():
+    """Two rows a step apart equal one candidate, which stores one of them; and a row that stands there twice is one."""
+    near = codes(np.array([[1.0, 2.0, 3.0], [1.0078125, 2.0, 3.0]]))
+    far = codes(np.array([[7.0, 8.0, 9.0]]))
+    once, twice = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 3.0]] * 2)
+    assert Reference(near, far, 0, 0.0).found(once, 1) == 1
+    assert Reference(near[:1], far, 0, 0.0).found(twice, 1) == 1
+    assert Reference(near, far, 0, 0.0).found(twice, 1) == 2
+
+
 # -- its bounds
 
 

@@ -60,6 +60,7 @@ def test_the_p_percent_rule_is_what_the_second_largest_can_work_out(values, expe
 def test_what_is_missing_is_nobodys_and_what_is_below_zero_is_said():
     assert parts(np.nan, 3, 2) == Amounts("cost", 3.0, 2.0)
     assert parts(np.nan) == Amounts("cost", 0.0, 0.0)
+    assert parts(3) == Amounts("cost", 3.0, 0.0), "beside one there is no second"
     assert parts(-1, 3).negative
     assert not parts(0, 3).negative
 
@@ -86,6 +87,30 @@ def test_the_random_sums_hold_both_cases():
         values = np.sort(np.concatenate([draw.pareto(0.6, draw.integers(1, 4)) for _ in range(3)]))
         seen.add(dominates(Amounts("", values[-1], values[-2]), float(values.sum()), 90))
     assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("largest", "percent", "p", "expected"),
+    [
+        (45.0, 90, 10, True),  # with another 45 it would be 90 % of 100
+        (44.9, 90, 10, False),
+        (47.7, 100, 10, True),  # with another 47.7, 4.6 is left: less than a tenth
+        (47.6, 100, 10, False),
+    ],
+)
+def test_two_could_dominate_where_two_of_the_largest_would(largest, percent, p, expected):
+    """The second, elsewhere, is as large at most: what the two then make up, of 100."""
+    two = Amounts("cost", largest, largest)
+    assert (dominates(two, 100.0, percent) or is_known_too_well(two, 100.0, p)) is expected
+    assert may_dominate(Amounts("cost", largest, 0.0), 100.0, percent, p) is expected
+
+
+def test_of_a_sum_that_is_not_above_zero_nothing_is_said():
+    own = Amounts("cost", 5.0, 4.0)
+    for total in (0.0, -3.0):
+        assert not dominates(own, total, 90)
+        assert not is_known_too_well(own, total, 10)
+        assert not may_dominate(own, total, 90, 10)
 
 
 def test_nobody_is_large_in_a_sum_of_many():

@@ -140,3 +140,4 @@ def test_a_page_bears_so_many_lines_and_says_so():
     assert was_cut
     assert [len(file.lines) for file in kept] == [30, 10]
     assert cut(files, 60) == (files, False)
+    assert cut(files, 30) == (files[:1], True), "a file that is left out whole is left out"

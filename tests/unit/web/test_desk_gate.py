@@ -63,6 +63,8 @@ def test_a_wrong_cookie_is_refused_on_every_page(visitor, story):
             refused = visitor.ask("GET", path, headers={"Cookie": cookie})
             assert refused.status_code in {403, 404}, path
             assert "Dr Li" not in refused.text
+            assert visitor.gate.form not in refused.text, path
+    assert visitor.gate.form in visitor.get("/queue").text, "the control: whoever was let in is given it"
 
 
 def test_another_sites_page_cannot_even_look(visitor):
@@ -130,10 +132,19 @@ def test_every_answer_carries_the_policy(visitor, story):
     for answer in answers:
         for name, value in HEADERS.items():
             assert answer.headers[name] == value
-    policy = HEADERS["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert "*" not in policy
+    rules = dict(rule.split(" ", 1) for rule in HEADERS["Content-Security-Policy"].split("; "))
+    for nobody in ("default-src", "frame-ancestors", "base-uri"):
+        assert rules.pop(nobody) == "'none'", (
+            "what names no source of its own, whoever frames it, what links lead to"
+        )
+    assert rules.pop("form-action") == "'self'"
+    assert set(rules.values()) == {"'self'"}
+    said = {
+        "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }  # fmt: skip
+    assert {name: HEADERS[name] for name in said} == said
 
 
 @pytest.mark.parametrize(

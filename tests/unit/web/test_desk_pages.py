@@ -1,6 +1,7 @@
 """What the pages say, what their forms sign, and that nothing on them is anything but text."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from support.visitor import MARKUP, Visitor, plain
@@ -143,11 +144,19 @@ def test_a_form_that_says_too_little_or_too_much_is_sent_back(visitor, story, fi
 
 
 def test_what_was_not_shown_is_not_signed(visitor, story):
-    number = visitor.draft(confirm(visitor, story, choice="reject"))
-    draft = visitor.desk.drafts.take(number.removeprefix("/sign/"))
-    moved = type(draft)(**{**vars(draft), "output": "0" * 64})
-    again = "/sign/" + visitor.desk.drafts.put(moved)
-    assert "not what stands there now" in plain(visitor.post(again))
+    approval = {"choice": "approve", "file": "summary.json"}
+    for fields, change in (
+        ({"choice": "reject"}, {"output": "0" * 64}),
+        ({"choice": "reject"}, {"evidence": "0" * 64}),
+        (approval, {"output": "0" * 64}),
+        (approval, {"evidence": "0" * 64}),
+        (approval, {"verdict": "green"}),
+    ):
+        number = visitor.draft(confirm(visitor, story, **fields))
+        draft = visitor.desk.drafts.take(number.removeprefix("/sign/"))
+        assert vars(draft) != {**vars(draft), **change}
+        again = "/sign/" + visitor.desk.drafts.put(replace(draft, **change))
+        assert "not what stands there now" in plain(visitor.post(again)), (fields, change)
     assert visitor.post("/sign/" + "A" * 22).status_code == 400
     assert own_decisions(story) == []
 

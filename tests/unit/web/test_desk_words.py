@@ -5,15 +5,21 @@ from pathlib import Path
 from typing import get_args
 
 import trustspace.web
+from trustspace.cli.i18n import catalogue
+from trustspace.cli.words import _WORDS
 from trustspace.client.review import REASONS
 from trustspace.domain.bodies import EvidenceKind, JobKind
 from trustspace.domain.states import JOB_STATES
+from trustspace.web.drafts import CHOICES
 from trustspace.web.words import TERMS, WORDS, term, words
 
 ROOM = Path(trustspace.web.__file__).parent
 SOURCE = "\n".join(
-    p.read_text(encoding="utf-8") for p in (*ROOM.rglob("*.html"), *ROOM.glob("*.py")) if p.name != "words.py"
+    p.read_text(encoding="utf-8")
+    for p in (*ROOM.rglob("*.html"), *ROOM.glob("*.py"))
+    if not p.name.startswith("words")
 )
+ENDS = ("green", "amber", "red", "attention", "calm", "lapsed", "hidden", "")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -37,11 +43,8 @@ def test_no_text_is_missing_and_none_is_left_over():
     named |= set(re.findall(r'_bare\(\d+, "(\w+)"', SOURCE))
     assert named - set(WORDS) == set()
     made = set(re.findall(r'\bt\("(\w+_)" ~', SOURCE))  # a beginning, to which a status or a choice is joined
-    left = {
-        k
-        for k in WORDS
-        if k not in named and not any(k.startswith(m) for m in made) and f'"{k}"' not in SOURCE
-    }
+    joined = {m + end for m in made for end in (*ENDS, *CHOICES)}
+    left = {k for k in WORDS if k not in named | joined and f'"{k}"' not in SOURCE}
     assert left == set()
 
 
@@ -52,6 +55,14 @@ def test_every_word_of_the_protocol_has_one():
     assert "software" in get_args(EvidenceKind)
     for decision in ("approve", "changes", "reject", "lapsed", "hidden", ""):
         assert f"decided_{decision}" in WORDS
+
+
+def test_the_desk_and_the_command_line_call_a_thing_one_name():
+    chinese = catalogue()
+    for group in ("state", "kind", "reason"):
+        for key, said in _WORDS[group].items():
+            if key in TERMS[group]:
+                assert TERMS[group][key] == {"en": said, "zh": chinese[said]}, f"{group}.{key}"
 
 
 def test_what_is_not_known_is_shown_as_it_is():
