@@ -297,6 +297,10 @@ class JointTraining:
                 found.content, self._worker.count, self._worker.parts, self._fixed, float(terms.clip),
                 len(found.members),
             )  # fmt: skip
+            if self._parameters.privacy is not None and opened.extras[0] != len(found.members):
+                raise RoundFailed(
+                    "disagreement", "A member of a private training counts more or less than one."
+                )
             self._kept()
             self._step(opened, len(found.members))
         rows, loss, watching, watched = opened.extras[1:] or (0.0,) * 4

@@ -105,7 +105,7 @@ class Side:
         if self.labels is None:
             return self.table
         at = self.table.column_names.index(self.target)
-        return self.table.set_column(at, self.table.schema.field(at), self.labels)
+        return self.table.set_column(at, self.target, self.labels)
 
     def part(self, kept: NDArray[np.bool_]) -> Side:
         """Some of the rows, bool [rows]."""

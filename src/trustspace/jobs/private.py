@@ -105,7 +105,7 @@ class Learner:
         )
         self.update = update
         self.steps = 0
-        self._task = train.task
+        self._task, self._chance = train.task, chance
         numbers = sum(p.numel() for p in update.parameters)
         self._most = max(1, PIECE_NUMBERS // max(1, numbers))
 
@@ -115,12 +115,37 @@ class Learner:
             # What Opacus does on purpose: no input has a gradient.
             warnings.filterwarnings("ignore", "Full backward hook")
             for step in range(steps):
+                self.seed(int(self._chance.words("layers", step, 1)[0]))
                 for piece in self.pieces(torch.from_numpy(turns.rows_of(step))):
                     answers = self.network(inputs.take(piece).to(self.device))
                     loss = loss_of(self._task, answers, target[piece].to(self.device))
                     torch.autograd.backward(loss)
+                    self.require_rows(len(piece))
                     self.add(last=False)
                 self.add(last=True)
+
+    def seed(self, word: int) -> None:
+        """Let layers that draw (dropout) draw anew in every step, as nobody can tell beforehand.
+
+        They draw for one place of a batch after the other, and who takes part moves all others by a place. Draws that
+        come from a secret are worth the same in any order, so that the others count as unmoved. From the job's own
+        seed it would be known which of them changed with a patient: more than one row's gradient.
+        """
+        torch.default_generator.manual_seed(word)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(word)
+
+    def require_rows(self, rows: int) -> None:
+        """Raise InvalidInput unless every gradient is of one of ``rows`` rows.
+
+        A layer to which each row is many (reshaped to them) would have each of the many clipped by itself.
+        """
+        found = {len(p.grad_sample) for p in self.optimiser.params if p.grad_sample is not None}
+        if found - {rows}:
+            raise InvalidInput(
+                "A layer of this model takes a row as several, which differential privacy would count one by one.",
+                fix="Keep the rows of a batch as the first dimension of what every layer gets.",
+            )
 
     def pieces(self, batch: torch.Tensor) -> Iterator[torch.Tensor]:
         """A batch in pieces whose gradients fit into memory; none of an empty one."""

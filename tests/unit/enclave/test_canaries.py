@@ -116,7 +116,7 @@ def test_draws_that_are_refused(percent, key, message):
         (pa.array([3, 1, 2, 9] * 100, pa.int8()), {"classes": ["1", "2", "3"]}),
     ],
 )  # fmt: skip
-def test_a_canary_has_another_class_that_the_dataset_has_and_nothing_else_changes(labels, target):
+def test_a_canary_has_another_class_that_the_job_declares_and_nothing_else_changes(labels, target):
     rows, asked = table(labels), parameters(50, **target)
     found = exchanged(rows, np.arange(400), NAMES, ALL, asked, KEY)
     assert found.canaries.sum() == 200
@@ -126,7 +126,46 @@ def test_a_canary_has_another_class_that_the_dataset_has_and_nothing_else_change
     assert (usable == still).all(), "what was no label is none"
     changed = before[usable] != after[usable]
     assert (changed == found.canaries[usable]).all()
-    assert set(after[usable]) == set(before[usable])
+    assert set(after[usable]) == set(range(3 if asked.training().classes else 2))
+
+
+@pytest.mark.parametrize(
+    ("labels", "alone", "target"),
+    [
+        (["A", "B"] * 200, "C", {"classes": ["A", "B", "C"]}),
+        (pa.array([1, 2] * 200, pa.int8()).to_pylist(), 7, {"classes": ["1", "2", "7"]}),
+        (["M"] * 400, "B", {"positive": "M"}),
+        ([True] * 400, False, {"positive": "1"}),
+        ([0] * 400, 1, {"positive": "0"}),
+    ],
+)  # fmt: skip
+def test_no_label_of_others_hangs_on_the_only_patient_of_a_class(labels, alone, target):
+    """Else one patient, withheld or not, would change many labels: what differential privacy claims would be wrong."""
+    asked = parameters(50, **target)
+    (rows, with_one) = (table(pa.array(given)) for given in (labels, [alone, *labels[1:]]))
+    every = np.ones(400, dtype=bool)
+    found, other = (exchanged(t, np.arange(400), NAMES, every, asked, KEY) for t in (rows, with_one))
+    assert found.canaries.sum() == 200, "also where all rows are of one class"
+    assert (found.canaries == other.canaries).all()
+    first, second = (read_target(t.table, asked.training())[0] for t in (found, other))
+    assert (first[1:] == second[1:]).all()
+
+
+def test_categories_that_fill_their_one_byte_can_take_another_class():
+    """As pandas writes a column of 127 categories, where nobody has the class that the job asks for."""
+    labels = pa.array([str(place % 127) for place in range(400)])
+    rows = table(labels.cast(pa.dictionary(pa.int8(), pa.string())))
+    found = divide(rows, "", ["row", "label"], parameters(50), KEY, JOB)
+    assert set(found.canaries.table["label"].to_pylist()) == {"M"}
+    assert found.known.recorded["label"].to_pylist() == found.known.table["label"].to_pylist()
+    assert found.canaries.recorded["label"].to_pylist() == [
+        str(place % 127) for place in found.canaries.patients
+    ]
+
+
+def test_a_column_that_cannot_hold_a_second_class_has_no_canaries():
+    rows = table(pa.array([1.5, 2.5] * 200))
+    assert not exchanged(rows, np.arange(400), NAMES, ALL, parameters(50), KEY).canaries.any()
 
 
 def test_all_rows_of_a_patient_are_moved_by_as_much():
@@ -274,3 +313,31 @@ def test_no_figure_of_quality_has_a_canary_in_it(tmp_path):
     turned = {name for name, value in zip(map(str, range(400)), values, strict=True) if value in set(evaluated["canaries"]["value"].to_numpy())}  # fmt: skip
     assert exposed
     assert not exposed & turned
+
+
+@pytest.mark.parametrize(("seed", "side"), [(245, "data"), (164, "members")])
+def test_a_side_of_canaries_alone_ends_in_a_report_and_not_in_a_failure(tmp_path, monkeypatch, seed, side):
+    """Of eight patients the coins can leave nobody but the canary withheld, or nobody else in."""
+    monkeypatch.setattr("trustspace.rehearsal.play.FEWEST_PATIENTS", 8)
+    values = np.arange(16.0) - 7.5
+    rows = pa.table({"value": values, "label": np.where(values > 0, "M", "B"), "patient": np.arange(16) // 2})
+    train = {"model": "logistic_regression", "target": "label", "positive": "M", "epochs": 1}
+    launcher = SimulatedLauncher()
+    try:
+        found = played(
+            job_file(["value"], train=train, terms={"withheld_percent": 50, "canaries": 12}), [rows], tmp_path,
+            seed=seed, patient_column="patient", launcher=launcher, reference_trainings=0,
+        )  # fmt: skip
+    finally:
+        launcher.close()
+    report = report_of(found)
+    seen = {program: given for program, given in launcher.seen if program in ("train", "evaluate")}
+    if side == "members":
+        assert seen["evaluate"]["members"].num_rows == 0
+        assert seen["train"]["data"].num_rows == seen["evaluate"]["canaries"].num_rows == 2
+    else:
+        assert seen["train"]["data"].num_rows == 14
+        assert "evaluate" not in seen
+    assert report.verdict == "red"
+    assert report.check("canaries").status == "warned"
+    assert report.check("membership").status == "could_not_run"

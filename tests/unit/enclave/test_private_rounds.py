@@ -157,6 +157,27 @@ def test_a_member_that_measures_something_for_all_ends_the_run(trained):
     assert ended.value.reason == "disagreement"
 
 
+@pytest.mark.parametrize(("weight", "ends"), [(0.25, True), (1.0, False)])
+def test_all_members_count_the_same(trained, weight, ends):
+    """Who says that it counts less makes the others' mean larger than their updates were."""
+
+    class Weighed(Alone):
+        def sum(self, number, model, produce, note=bytes(NOTE_BYTES)):
+            found = super().sum(number, model, produce, note)
+            if number == 1:
+                said = next(federated.Reals([weight]).pieces())
+                words = np.concatenate([FixedPoint(1, 10.0).encode(UPDATE, weight), said])
+                found = Sum(found.members, found.secret, words, found.notes, 1)
+            return found
+
+    if not ends:
+        assert trained(rounds=Weighed())[1].round == ROUNDS
+        return
+    with pytest.raises(RoundFailed, match="more or less than one") as ended:
+        trained(rounds=Weighed())
+    assert ended.value.reason == "disagreement"
+
+
 def report(found):
     facts = SimpleNamespace(
         private=found, promised=True, custom_code=False,

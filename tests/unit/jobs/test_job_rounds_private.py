@@ -13,6 +13,7 @@ from private_runs import RANGES, numbered
 from session_runs import Worker, joint_parameters
 
 from trustspace.errors import InvalidInput
+from trustspace.jobs import private
 from trustspace.jobs.chance import Chance
 from trustspace.jobs.claim import Part, Plan
 from trustspace.jobs.federation import platform_from_sums
@@ -43,6 +44,49 @@ def build(p):
 """
 }
 IDLE = 900
+# Says what it draws while it trains, as dropout would draw; and takes each number of a row as a row.
+DRAWING = {
+    "model.py": """
+import torch
+from torch import nn
+
+class Drawing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, inputs):
+        print("drawn", torch.rand(()).item())
+        return self.head(inputs)
+
+def build(p):
+    return Drawing()
+"""
+}
+DROPPING = {
+    "model.py": """
+from torch import nn
+
+def build(p):
+    return nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1))
+"""
+}
+RESHAPED = {
+    "model.py": """
+from torch import nn
+
+class Reshaped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 1)
+
+    def forward(self, inputs):
+        return self.head(inputs.reshape(-1, 1)).reshape(len(inputs), -1).mean(dim=1, keepdim=True)
+
+def build(p):
+    return Reshaped()
+"""
+}
 
 
 def job(
@@ -63,6 +107,13 @@ def worker(asked, table: pa.Table | None = None, owners=None, noise: bytes = SEC
 
 def begun(one: Worker) -> np.ndarray:
     return one.start(platform_from_sums(one.job, [0.0]))
+
+
+def without_first(table: pa.Table) -> pa.Table:
+    """The first patient has no row that can be trained on."""
+    outcome = table.column_names.index("outcome")
+    labels = table.column("outcome").to_pylist()
+    return table.set_column(outcome, "outcome", pa.array([None, *labels[1:]]))
 
 
 def test_the_plan_is_of_all_rounds_together():
@@ -140,6 +191,78 @@ def test_one_patient_moves_an_update_by_no_more_than_was_promised(strategy):
     # Of the sum by twice the norm (one row instead of another), of the mean by so much less.
     assert 0 < moved["private"] <= 2 * 0.01 / ROWS * 1.001
     assert moved["plain"] > 10 * 2 * 0.01 / ROWS
+
+
+def test_what_layers_draw_comes_from_the_secret(capsys):
+    """One patient more moves all others' draws by a place: known beforehand, that would be more than one gradient."""
+
+    def drawn(secret: bytes) -> list[str]:
+        asked = job(rounds=2, model="custom", max_parameters=1000)
+        with worker(asked, noise=secret, code=DRAWING) as one:
+            start = begun(one)
+            capsys.readouterr()
+            for number in (1, 2):
+                one.round(number, start)
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("drawn")]
+
+    first, again, other = drawn(SECRET), drawn(SECRET), drawn(OTHER)
+    assert len(set(first)) == 4
+    assert first == again
+    assert not set(first) & set(other)
+    # The control: without a promise the job's own seed decides, which everybody knows.
+    plain = joint_parameters(federated={"local_steps": 2}, batch_size=20, model="custom", max_parameters=1000)
+    found = []
+    for _ in range(2):
+        with Worker(plain, patients(ROWS), code=DRAWING) as one:
+            start = one.start(platform_from_sums(plain, one.prepare()))
+            capsys.readouterr()
+            one.round(1, start)
+        found.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("drawn")])
+    assert found[0] == found[1] != []
+
+
+def test_a_patient_moves_nobody_elses_dropout_in_a_way_that_is_known(monkeypatch):
+    """One step of everybody at rate 1, with a first patient and without: how far the sum moves, in norms."""
+    asked = joint_parameters(
+        federated={"rounds": 1, "local_steps": 1}, batch_size=ROWS, optimiser="sgd", learning_rate="1",
+        model="custom", max_parameters=1000,
+        privacy={"epsilon": "3", "delta": "0.001", "max_gradient_norm": "0.01", "ranges": RANGES},
+    )  # fmt: skip
+
+    def moved(secret: bytes) -> float:
+        updates = []
+        for table in (patients(ROWS), without_first(patients(ROWS))):
+            with worker(asked, table, noise=secret, code=DROPPING) as one:
+                updates.append(one.round(1, begun(one))[1])
+        return float(np.linalg.norm(updates[1] - updates[0])) * ROWS / 0.01
+
+    each = [moved(secret) for secret in (SECRET, OTHER)]
+    assert each[0] != pytest.approx(each[1], rel=0.01)
+    # The control: by the job's own seed it is the same for whatever secret, and several times what noise hides.
+    monkeypatch.setattr(private.Learner, "seed", lambda *_: None)
+    known = [moved(secret) for secret in (SECRET, OTHER)]
+    assert known[0] == pytest.approx(known[1], rel=0.01)
+    assert known[0] > 2
+
+
+def test_a_layer_to_which_a_row_is_many_is_refused(monkeypatch):
+    """Each of the many would be clipped by itself: a patient would move the sum by several times the norm."""
+    asked = joint_parameters(
+        federated={"rounds": 1, "local_steps": 1}, batch_size=ROWS, optimiser="sgd", learning_rate="1",
+        model="custom", max_parameters=1000,
+        privacy={"epsilon": "3", "delta": "0.001", "max_gradient_norm": "0.001", "ranges": RANGES},
+    )  # fmt: skip
+    with worker(asked, code=RESHAPED) as one:
+        start = begun(one)
+        with pytest.raises(InvalidInput, match="takes a row as several"):
+            one.round(1, start)
+    # The control: without the rule a patient who is taken away takes more than the norm along.
+    monkeypatch.setattr(private.Learner, "require_rows", lambda *_: None)
+    updates = []
+    for table in (patients(ROWS), without_first(patients(ROWS))):
+        with worker(asked, table, code=RESHAPED) as one:
+            updates.append(one.round(1, begun(one))[1])
+    assert np.linalg.norm(updates[1] - updates[0]) > 1.5 * 0.001 / ROWS
 
 
 # -- no noise twice
