@@ -6,7 +6,6 @@ import getpass
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import click
 from trustspace.cli.i18n import _, clean
 from trustspace.cli.output import Output
 from trustspace.errors import InvalidInput, NotFound, PermissionDenied
+from trustspace.transport.stopping import stop_on_signals, wait_until
 
 if TYPE_CHECKING:
     from trustspace.client.acting import Acting
@@ -178,12 +178,11 @@ def serve_until_stopped(work: Callable[[threading.Event], None], ready: Callable
         finally:
             stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_arguments: stop.set())
+    stop_on_signals(stop)
     thread = threading.Thread(target=run, name="work", daemon=True)
     thread.start()
     ready()
-    stop.wait()
+    wait_until(stop)
     thread.join(_STOP_SECONDS)
     if failures:
         raise failures[0]

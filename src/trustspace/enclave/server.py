@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trustspace.enclave.settings import read_settings
 from trustspace.sandbox.launcher import Launcher
+from trustspace.transport.stopping import stop_on_signals, wait_until
 
 if TYPE_CHECKING:
     from trustspace.enclave.service import EnclaveService
@@ -87,9 +87,8 @@ def run(path: Path, listen: str, runtime: Path | None, ready: Callable[[str, str
     """Serve until SIGTERM or SIGINT."""
     server = EnclaveServer(path, listen, runtime)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     _LOG.info("enclave listens on %s, sandbox tier %s", server.listen, server.launcher.tier)
     ready(server.listen, server.launcher.tier)
-    stop.wait()
+    wait_until(stop)
     server.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import resource
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from trustspace.space.servicers import (
 )
 from trustspace.storage.files import write_atomic
 from trustspace.transport.channel import serve
+from trustspace.transport.stopping import stop_on_signals, wait_until
 
 _LOG = logging.getLogger(__name__)
 # Everybody who may wait, for statements (service.py) and in rounds (relay.py), and room for those who do not.
@@ -76,11 +76,10 @@ def run(path: Path, ready: Callable[[str, str], None]) -> None:
     with home.alone():
         server = SpaceServer(home)
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         _LOG.info("space listens on %s, enrolment on %s", server.listen, server.enrol_listen)
         ready(server.listen, server.enrol_listen)
-        stop.wait()
+        wait_until(stop)
         server.stop()
 
 
